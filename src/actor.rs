@@ -1,0 +1,270 @@
+//! What every actor is: the [`Actor`] trait, and the shell that runs one on ractor.
+//!
+//! The shell does for all actors what none should do by itself: it skips work nobody waits for,
+//! carries the caller's deadline and span, measures, answers heartbeats, carries out drills, and
+//! waits for handed-on work when the actor stops. An actor is then its state and its answers.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::metrics::histogram::Histogram;
+use ractor::{ActorProcessingErr, ActorRef};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::messages::addr::{Deadline, Mail, Message, Ticket, Work};
+use crate::messages::supervisor::Fault;
+use crate::metrics::{AddrMeter, Metrics};
+
+/// Why an actor cannot go on. Bad input is a reply, never a failure.
+pub type Failure = Box<dyn Error + Send + Sync + 'static>;
+
+/// The deadline of work that came without one (a cast): nothing may run for ever.
+const CAST_WAIT: Duration = Duration::from_secs(60);
+
+/// One kind of actor. A value of it holds what a fresh incarnation needs; what it loses with each
+/// incarnation is its [`Actor::State`].
+pub trait Actor: Send + Sync + Sized + 'static {
+    /// What may be said to it.
+    type Msg: Message;
+    /// What it owns while it lives.
+    type State: Send + 'static;
+
+    /// Makes the state of a new incarnation. Short: the supervisor allows it a limited time.
+    ///
+    /// # Errors
+    /// When the actor cannot start; the supervisor tries again under its restart rules.
+    fn start(&self) -> impl Future<Output = Result<Self::State, Failure>> + Send;
+
+    /// Handles one message. Waits for no network and computes for no more than half a millisecond:
+    /// longer work goes to [`Turn::spawn`] or [`Turn::spawn_blocking`].
+    ///
+    /// # Errors
+    /// Only when the state can no longer be trusted; the incarnation ends and a fresh one starts.
+    fn handle(
+        &self,
+        message: Self::Msg,
+        turn: Turn,
+        state: &mut Self::State,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Puts things in order before a graceful end, when every message and all work that was handed
+    /// on is done. Not called when the actor fails or is killed.
+    fn stop(&self, state: &mut Self::State) -> impl Future<Output = ()> + Send {
+        let _ = state;
+        async {}
+    }
+}
+
+/// One message's turn: its deadline, its place in the queue, and the way to hand its work on.
+#[derive(Debug)]
+pub struct Turn {
+    deadline: Deadline,
+    ticket: Option<Ticket>,
+    tasks: TaskTracker,
+    pulse: Arc<Pulse>,
+}
+
+impl Turn {
+    /// When nobody waits any more.
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Runs `work` beside the actor. It keeps the message's place in the queue until it ends, so
+    /// that the address stays bounded, and a graceful stop waits for it.
+    pub fn spawn(self, work: impl Future<Output = ()> + Send + 'static) {
+        let span = tracing::Span::current();
+        let ticket = self.ticket;
+        self.tasks.spawn(
+            async move {
+                work.await;
+                drop(ticket);
+            }
+            .instrument(span),
+        );
+    }
+
+    /// Runs CPU-bound `work` on the blocking threads, otherwise as [`Turn::spawn`].
+    pub fn spawn_blocking(self, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        let span = tracing::Span::current();
+        let ticket = self.ticket;
+        self.tasks.spawn_blocking(move || {
+            span.in_scope(work);
+            drop(ticket);
+        })
+    }
+
+    /// Tells the heartbeat that this handler takes long on purpose, for at most `limit`.
+    pub fn is_long(&self, limit: Duration) {
+        self.pulse.allow(limit);
+    }
+}
+
+/// Signs of life that an incarnation leaves for its supervisor.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    /// Messages and probes handled.
+    beats: AtomicU64,
+    /// End of announced long work, in milliseconds of the runtime's clock since `start`.
+    long_until_ms: AtomicU64,
+    /// Whether the last failure was an `Err` and not a panic.
+    returned_error: AtomicBool,
+    start: std::sync::OnceLock<Instant>,
+}
+
+impl Pulse {
+    fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn now_ms(&self) -> u64 {
+        let start = *self.start.get_or_init(Instant::now);
+        u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn allow(&self, limit: Duration) {
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        self.long_until_ms.store(self.now_ms().saturating_add(limit_ms), Ordering::Relaxed);
+    }
+
+    /// Messages and probes handled so far.
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    /// Whether long work was announced and its limit has not passed.
+    pub(crate) fn is_long(&self) -> bool {
+        self.now_ms() < self.long_until_ms.load(Ordering::Relaxed)
+    }
+
+    /// Whether the incarnation ended by returning an error.
+    pub(crate) fn returned_error(&self) -> bool {
+        self.returned_error.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs an [`Actor`] as a ractor actor.
+pub(crate) struct Shell<A: Actor> {
+    pub(crate) actor: A,
+    pub(crate) name: String,
+    pub(crate) metrics: Metrics,
+    pub(crate) meter: AddrMeter,
+    pub(crate) pulse: Arc<Pulse>,
+}
+
+impl<A: Actor> fmt::Debug for Shell<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shell").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The state of a [`Shell`]: the actor's own, and what the shell keeps beside it.
+#[derive(Debug)]
+pub(crate) struct Shelled<S> {
+    inner: S,
+    tasks: TaskTracker,
+    seconds: Vec<(&'static str, Histogram)>,
+}
+
+impl<A: Actor> Shell<A> {
+    async fn work(
+        &self,
+        work: Work<A::Msg>,
+        shelled: &mut Shelled<A::State>,
+    ) -> Result<(), Failure> {
+        let Work { message, ticket, deadline, span } = work;
+        let started = Instant::now();
+        if message.is_abandoned() || deadline.is_some_and(|deadline| deadline.instant() <= started) {
+            self.meter.skipped.inc();
+            return Ok(());
+        }
+        ticket.take();
+        let seconds = self.seconds(message.kind(), &mut shelled.seconds);
+        let turn = Turn {
+            deadline: deadline.unwrap_or_else(|| Deadline::after(CAST_WAIT)),
+            ticket: Some(ticket),
+            tasks: shelled.tasks.clone(),
+            pulse: self.pulse.clone(),
+        };
+        let outcome = self.actor.handle(message, turn, &mut shelled.inner).instrument(span).await;
+        seconds.observe(started.elapsed().as_secs_f64());
+        outcome
+    }
+
+    /// The histogram of one message kind. Kinds are few, so a scan beats hashing two labels.
+    fn seconds(&self, kind: &'static str, known: &mut Vec<(&'static str, Histogram)>) -> Histogram {
+        if let Some((_, seconds)) = known.iter().find(|(name, _)| std::ptr::eq(*name, kind)) {
+            return seconds.clone();
+        }
+        let seconds = self.metrics.handle_seconds(&self.name, kind);
+        known.push((kind, seconds.clone()));
+        seconds
+    }
+
+    fn fail(&self, fault: Fault, myself: &ActorRef<Mail<A::Msg>>) -> Result<(), Failure> {
+        match fault {
+            Fault::Panic => std::panic::panic_any("drill: panic".to_owned()),
+            Fault::Error => return Err("drill: error".into()),
+            Fault::Stop => myself.stop(Some("drill: stop".to_owned())),
+            Fault::Kill => myself.kill(),
+            // Handled by the caller, which can wait.
+            Fault::Freeze => {}
+        }
+        Ok(())
+    }
+}
+
+impl<A: Actor> ractor::Actor for Shell<A> {
+    type Msg = Mail<A::Msg>;
+    type State = Shelled<A::State>;
+    /// Told the incarnation's id before anything else can be heard of it.
+    type Arguments = Box<dyn FnOnce(ractor::ActorId) + Send>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        announce: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        announce(myself.get_id());
+        let inner = self.actor.start().await?;
+        self.pulse.beat();
+        Ok(Shelled { inner, tasks: TaskTracker::new(), seconds: Vec::new() })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        mail: Self::Msg,
+        shelled: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let outcome = match mail {
+            Mail::Work(work) => self.work(work, shelled).await,
+            Mail::Probe => Ok(()),
+            Mail::Fault(Fault::Freeze) => std::future::pending().await,
+            Mail::Fault(fault) => self.fail(fault, &myself),
+        };
+        self.pulse.beat();
+        if outcome.is_err() {
+            self.pulse.returned_error.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<Self::Msg>,
+        shelled: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        shelled.tasks.close();
+        shelled.tasks.wait().await;
+        self.actor.stop(&mut shelled.inner).await;
+        Ok(())
+    }
+}

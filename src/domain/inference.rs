@@ -1,0 +1,202 @@
+//! What is asked of a model, what comes back, and which tier should answer.
+
+use std::time::Duration;
+
+use crate::domain::reject::RejectCode;
+
+/// Where a model runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tier {
+    /// In this process.
+    Edge,
+    /// On a model server of this machine or site.
+    Local,
+    /// On other nodes.
+    Pool,
+}
+
+/// How models choose the next token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// 0 is greedy; at most 2.
+    pub temperature: f64,
+    /// Mass of the nucleus, in (0, 1]; `None` is 1.
+    pub top_p: Option<f64>,
+    /// Makes the choice repeatable.
+    pub seed: Option<u64>,
+}
+
+/// A validated request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InferenceRequest {
+    /// What to answer.
+    pub prompt: String,
+    /// Instructions that go before it.
+    pub system: Option<String>,
+    /// The most tokens to generate.
+    pub max_tokens: usize,
+    /// How to choose them.
+    pub sampling: Sampling,
+    /// Strings that end the answer; they are not part of it. At most 8.
+    pub stop: Vec<String>,
+    /// The tier asked for.
+    pub tier: Option<Tier>,
+    /// The model asked for.
+    pub model: Option<String>,
+}
+
+/// Why generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended, or a stop string came.
+    Stop,
+    /// `max_tokens` or the context was reached.
+    Length,
+}
+
+/// What one backend generated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generated {
+    /// The text, without prompt and stop string.
+    pub text: String,
+    /// The model's name.
+    pub model: String,
+    /// What identifies the model's bytes, as the backend reports it (`blake3:` and hex for edge).
+    pub model_digest: Option<String>,
+    /// Tokens of the prompt as the model read it.
+    pub prompt_tokens: usize,
+    /// Tokens generated.
+    pub completion_tokens: usize,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// From the request's arrival at the backend to its first token.
+    pub time_to_first_token: Duration,
+    /// From the request's arrival at the backend to its end.
+    pub duration: Duration,
+}
+
+/// A model that a backend was seen to offer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelInfo {
+    /// Its name.
+    pub name: String,
+    /// Where it runs.
+    pub tier: Tier,
+    /// Who runs it.
+    pub backend: String,
+    /// Number of weights, if reported.
+    pub parameters: Option<u64>,
+    /// Name of the weights' number format, if reported.
+    pub quantization: Option<String>,
+    /// Tokens of context, if reported.
+    pub context_length: Option<usize>,
+    /// Whether a request would be served now.
+    pub is_available: bool,
+    /// Whether it is in memory.
+    pub is_loaded: bool,
+    /// When it was last seen, as milliseconds since the Unix epoch.
+    pub last_seen_ms: u64,
+    /// What an operator should know, for instance that it is a demo.
+    pub note: Option<String>,
+}
+
+/// How one attempt at a backend ended: one line of `attempts`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The tier tried.
+    pub tier: Tier,
+    /// The backend tried.
+    pub backend: String,
+    /// `ok`, `unavailable`, `busy`, `timeout`, `failed`.
+    pub outcome: &'static str,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Why a backend gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// It is not there, or has no model; says what to do.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It has as much to do as it may.
+    #[error("{backend} is busy")]
+    Busy {
+        /// Its name.
+        backend: String,
+    },
+    /// It offers no such model.
+    #[error("no model {model}; there is: {}", available.join(", "))]
+    UnknownModel {
+        /// The model asked for.
+        model: String,
+        /// What there is.
+        available: Vec<String>,
+    },
+    /// The prompt does not fit the model's context.
+    #[error("the prompt has {tokens} tokens and {max_tokens} are to follow; the context holds {context}")]
+    TooLong {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Tokens asked for.
+        max_tokens: usize,
+        /// Tokens of the context.
+        context: usize,
+    },
+    /// Time ran out.
+    #[error("{backend} did not answer in time")]
+    Timeout {
+        /// Its name.
+        backend: String,
+    },
+    /// The caller left.
+    #[error("cancelled")]
+    Cancelled,
+    /// It failed while generating.
+    #[error("{backend}: {reason}")]
+    Failed {
+        /// Its name.
+        backend: String,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// Why there is no answer to a request.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum InferenceError {
+    /// No backend can serve it; says what was tried and what to do.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Every backend that could serve it has as much to do as it may.
+    #[error("every backend is busy")]
+    Busy,
+    /// The request does not fit the model.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is no such model.
+    #[error("no model {model}; there is: {}", available.join(", "))]
+    UnknownModel {
+        /// The model asked for.
+        model: String,
+        /// What there is.
+        available: Vec<String>,
+    },
+    /// The gates refused the prompt or the answer.
+    #[error("{reason}")]
+    Refused {
+        /// The first gate's code.
+        code: RejectCode,
+        /// Why.
+        reason: String,
+    },
+    /// Time ran out.
+    #[error("no answer in time")]
+    Timeout,
+    /// The caller left.
+    #[error("cancelled")]
+    Cancelled,
+    /// A backend failed and no other could take over.
+    #[error("{0}")]
+    Failed(String),
+}

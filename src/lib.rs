@@ -1,0 +1,63 @@
+//! A sovereign AI node: it answers prompts and proves what it did.
+//!
+//! Every subsystem is a supervised actor. The rules are in [`domain`], which knows no actors; what
+//! may be said to whom is in [`messages`]; [`actors`] are thin shells between the two.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
+
+/// The rules: no clock, no randomness, no I/O, no actors.
+pub mod domain {
+    pub mod bytes;
+    pub mod constitution;
+    pub mod digest;
+    pub mod envelope;
+    pub mod gate;
+    pub mod id;
+    pub mod identity;
+    pub mod inference;
+    pub mod json;
+    pub mod reject;
+    pub mod replay;
+    pub mod restart;
+    pub mod score;
+}
+
+/// What may be said, and to whom.
+pub mod messages {
+    pub mod addr;
+    pub mod backend;
+    pub mod envelope;
+    pub mod event;
+    pub mod gate_chain;
+    pub mod identity;
+    pub mod inference_router;
+    pub mod roster;
+    pub mod supervisor;
+}
+
+/// Mailbox in, domain call, reply out.
+pub mod actors {
+    pub mod backend;
+    pub mod envelope;
+    pub mod gate_chain;
+    pub mod http;
+    pub mod identity;
+    pub mod inference_router;
+}
+
+/// The outside world behind small functions.
+pub mod adapters {
+}
+
+/// Requests and responses.
+pub mod http {
+}
+
+/// Commands of the `bizra` program.
+pub mod cli {
+}
+
+pub mod actor;
+pub mod config;
+pub mod metrics;
+pub mod node;
+pub mod supervisor;

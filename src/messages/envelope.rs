@@ -1,0 +1,65 @@
+//! What may be said to the envelope actor: sealing, checking, the log and the replay window.
+
+use bytes::Bytes;
+
+use crate::domain::envelope::{Draft, EnvelopeId, Report, SealError, Sealed};
+use crate::messages::addr::{Message, Reply};
+
+/// What may be said to the envelope actor.
+#[derive(Debug)]
+pub enum EnvelopeMsg {
+    /// Seals a draft, logs it durably, then answers. The draft carries its own id and time, so
+    /// that asking again gives the same envelope and one log entry.
+    Create {
+        /// What to seal.
+        draft: Box<Draft>,
+        /// Takes the envelope once it is on disk.
+        reply: Reply<Result<Sealed, SealError>>,
+    },
+    /// Checks an envelope as it came, without recording anything.
+    Verify {
+        /// The bytes as received, at most 2 MiB.
+        bytes: Bytes,
+        /// Takes the outcome.
+        reply: Reply<Report>,
+    },
+    /// Checks an envelope and records its nonce durably, so that it is accepted once.
+    Consume {
+        /// The bytes as received, at most 2 MiB.
+        bytes: Bytes,
+        /// Takes the outcome once the nonce is on disk.
+        reply: Reply<Report>,
+    },
+    /// Looks up an envelope that was made here.
+    Find {
+        /// Its id.
+        id: EnvelopeId,
+        /// Takes it, if this node made it.
+        reply: Reply<Result<Option<Sealed>, SealError>>,
+    },
+}
+
+impl Message for EnvelopeMsg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "create",
+            Self::Verify { .. } => "verify",
+            Self::Consume { .. } => "consume",
+            Self::Find { .. } => "find",
+        }
+    }
+
+    /// Consuming twice is a replay, which is the point of it.
+    fn is_idempotent(&self) -> bool {
+        !matches!(self, Self::Consume { .. })
+    }
+
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Create { reply, .. } => reply.is_closed(),
+            Self::Verify { reply, .. } => reply.is_closed(),
+            Self::Consume { reply, .. } => reply.is_closed(),
+            Self::Find { reply, .. } => reply.is_closed(),
+        }
+    }
+}

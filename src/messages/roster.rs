@@ -1,0 +1,26 @@
+//! Every address that the edge of the node may use.
+
+use crate::messages::addr::Addr;
+use crate::messages::envelope::EnvelopeMsg;
+use crate::messages::event::Events;
+use crate::messages::gate_chain::GateChainMsg;
+use crate::messages::identity::IdentityMsg;
+use crate::messages::inference_router::InferenceMsg;
+use crate::messages::supervisor::SupervisorMsg;
+
+/// Who is who; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    /// The root supervisor.
+    pub supervisor: Addr<SupervisorMsg>,
+    /// Holder of the keys.
+    pub identity: Addr<IdentityMsg>,
+    /// Judge of content.
+    pub gate_chain: Addr<GateChainMsg>,
+    /// Maker of proofs.
+    pub envelope: Addr<EnvelopeMsg>,
+    /// The way to an answer.
+    pub inference: Addr<InferenceMsg>,
+    /// What happens in the node.
+    pub events: Events,
+}
