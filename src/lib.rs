@@ -45,13 +45,19 @@ pub mod actors {
 }
 
 /// The outside world behind small functions.
-pub mod adapters {}
+pub mod adapters {
+    pub mod keystore;
+    pub mod lock;
+    pub mod store;
+}
 
 /// Requests and responses.
 pub mod http {}
 
 /// Commands of the `bizra` program.
-pub mod cli {}
+pub mod cli {
+    pub mod envelope;
+}
 
 pub mod actor;
 pub mod config;

@@ -1,0 +1,1 @@
+//! `bizra envelope verify` and `bizra envelope inspect`: work with no node running.
