@@ -51,7 +51,10 @@ pub mod adapters {}
 pub mod http {}
 
 /// Commands of the `bizra` program.
-pub mod cli {}
+pub mod cli {
+    pub mod args;
+    pub mod client;
+}
 
 pub mod actor;
 pub mod config;
