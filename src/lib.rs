@@ -45,16 +45,13 @@ pub mod actors {
 }
 
 /// The outside world behind small functions.
-pub mod adapters {
-}
+pub mod adapters {}
 
 /// Requests and responses.
-pub mod http {
-}
+pub mod http {}
 
 /// Commands of the `bizra` program.
-pub mod cli {
-}
+pub mod cli {}
 
 pub mod actor;
 pub mod config;

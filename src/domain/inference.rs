@@ -134,7 +134,9 @@ pub enum BackendError {
         available: Vec<String>,
     },
     /// The prompt does not fit the model's context.
-    #[error("the prompt has {tokens} tokens and {max_tokens} are to follow; the context holds {context}")]
+    #[error(
+        "the prompt has {tokens} tokens and {max_tokens} are to follow; the context holds {context}"
+    )]
     TooLong {
         /// Tokens of the prompt.
         tokens: usize,
