@@ -45,7 +45,9 @@ pub mod actors {
 }
 
 /// The outside world behind small functions.
-pub mod adapters {}
+pub mod adapters {
+    pub mod ollama;
+}
 
 /// Requests and responses.
 pub mod http {}
