@@ -19,6 +19,7 @@ pub mod domain {
     pub mod replay;
     pub mod restart;
     pub mod score;
+    pub mod text_stream;
 }
 
 /// What may be said, and to whom.
@@ -46,7 +47,26 @@ pub mod actors {
 }
 
 /// The outside world behind small functions.
-pub mod adapters {}
+pub mod adapters {
+    /// Language models in this process.
+    pub mod edge {
+        pub mod chat_template;
+        pub mod demo;
+        pub mod encoding;
+        pub mod generate;
+        pub mod gguf;
+        mod gguf_reader;
+        pub mod merge;
+        pub mod metadata;
+        pub mod model;
+        pub mod network;
+        pub mod pretokenizer;
+        pub mod sampler;
+        pub mod spelling;
+        pub mod vocabulary;
+        pub mod weights;
+    }
+}
 
 /// Requests and responses.
 pub mod http {
@@ -76,7 +96,10 @@ pub mod http {
 }
 
 /// Commands of the `bizra` program.
-pub mod cli {}
+pub mod cli {
+    pub mod args;
+    pub mod client;
+}
 
 pub mod actor;
 pub mod config;
