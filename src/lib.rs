@@ -29,6 +29,7 @@ pub mod messages {
     pub mod envelope;
     pub mod event;
     pub mod gate_chain;
+    pub mod http;
     pub mod identity;
     pub mod inference_router;
     pub mod roster;
@@ -69,7 +70,31 @@ pub mod adapters {
 }
 
 /// Requests and responses.
-pub mod http {}
+pub mod http {
+    mod actors;
+    pub mod app;
+    pub mod auth;
+    mod body;
+    mod constitution;
+    mod envelope;
+    pub mod error;
+    mod gates;
+    mod guarded;
+    mod health;
+    mod identity;
+    mod inference;
+    pub mod limits;
+    mod metrics;
+    mod observe;
+    pub mod origin;
+    mod patient;
+    pub mod request_id;
+    pub mod router;
+    pub mod server;
+    mod status;
+    mod stream;
+    pub mod token;
+}
 
 /// Commands of the `bizra` program.
 pub mod cli {
