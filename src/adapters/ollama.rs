@@ -226,7 +226,13 @@ impl Server {
         if status.is_success() {
             let waits = self.waits;
             let max_tokens = request.max_tokens;
-            return Ok(Chat { answer, frames: Frames::default(), waits, has_begun: false, max_tokens });
+            return Ok(Chat {
+                answer,
+                frames: Frames::default(),
+                waits,
+                has_begun: false,
+                max_tokens,
+            });
         }
         let text = tokio::time::timeout(wait, read_at_most(answer, ERROR_BYTES_MAX));
         let text = text.await.ok().and_then(Result::ok).unwrap_or_default();

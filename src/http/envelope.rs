@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::bytes::from_hex;
+use crate::domain::digest::Digest;
 use crate::domain::envelope::{self, Draft, EnvelopeId, Parent};
 use crate::domain::id::NodeId;
 use crate::domain::json::{JsonError, JsonProblem};
@@ -18,6 +19,7 @@ use crate::http::body::{self, Body, RawBody};
 use crate::http::error::ApiError;
 use crate::http::request_id::random_bytes;
 use crate::messages::envelope::EnvelopeMsg;
+use crate::messages::gate_chain::GateChainMsg;
 
 /// Seconds that an envelope is valid: the default, and the most the format allows.
 const TTL_S_MAX: u32 = 3600;
@@ -49,7 +51,9 @@ pub(super) async fn create(
     Until(deadline): Until,
     Body(request): Body<CreateRequest>,
 ) -> Result<Json<Value>, ApiError> {
-    let draft = draft(request, EnvelopeId(random_bytes()?), now_ms()?)?;
+    let ask = |reply| GateChainMsg::Constitution { reply };
+    let constitution = app.roster.gate_chain.call(deadline, ask).await?.digest();
+    let draft = draft(request, constitution, EnvelopeId(random_bytes()?), now_ms()?)?;
     let ask = |reply| EnvelopeMsg::Create { draft: Box::new(draft.clone()), reply };
     let sealed = app.roster.envelope.call(deadline, ask).await??;
     let mut answer = Value::clone(&sealed.json);
@@ -59,7 +63,12 @@ pub(super) async fn create(
     Ok(Json(answer))
 }
 
-fn draft(request: CreateRequest, id: EnvelopeId, timestamp_ms: i64) -> Result<Draft, ApiError> {
+fn draft(
+    request: CreateRequest,
+    constitution: Digest,
+    id: EnvelopeId,
+    timestamp_ms: i64,
+) -> Result<Draft, ApiError> {
     let ttl_s = match request.ttl.map(u32::try_from) {
         None => TTL_S_MAX,
         Some(Ok(ttl)) if (1..=TTL_S_MAX).contains(&ttl) => ttl,
@@ -78,6 +87,7 @@ fn draft(request: CreateRequest, id: EnvelopeId, timestamp_ms: i64) -> Result<Dr
         ttl_s,
         audience,
         provenance: provenance.collect::<Result<_, _>>()?,
+        constitution,
         gates: None,
         payload: request.payload,
     })
