@@ -66,7 +66,10 @@ pub mod adapters {
         pub mod vocabulary;
         pub mod weights;
     }
+    pub mod keystore;
+    pub mod lock;
     pub mod ollama;
+    pub mod store;
 }
 
 /// Requests and responses.
@@ -100,6 +103,7 @@ pub mod http {
 pub mod cli {
     pub mod args;
     pub mod client;
+    pub mod envelope;
 }
 
 pub mod actor;
