@@ -66,6 +66,7 @@ pub mod adapters {
         pub mod vocabulary;
         pub mod weights;
     }
+    pub mod ollama;
 }
 
 /// Requests and responses.

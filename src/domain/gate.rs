@@ -1,17 +1,18 @@
 //! Gates: pure judgements over content, in fixed profiles.
 //!
 //! A run takes the gates of its profile in order and stops at the first that refuses. The outcome
-//! is a [`Receipt`](receipt::Receipt), which goes into the envelope of what was judged.
+//! is a [`Receipt`], which goes into the envelope of what was judged.
 
-pub mod receipt;
+mod receipt;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use crate::domain::gate::receipt::Receipt;
+
 use crate::domain::constitution::Constitution;
 use crate::domain::constitution::document::{Enforcement, Enforcements};
-use crate::domain::gate::receipt::Receipt;
 use crate::domain::json;
 use crate::domain::reject::RejectCode;
 use crate::domain::score::{Reading, Score, Source, combine};
@@ -162,7 +163,7 @@ fn judge(
     mut after: impl FnMut(&mut Receipt, usize),
 ) -> Receipt {
     let enforcements = constitution.enforcements(profile);
-    let mut receipt = Receipt::open(profile, constitution.digest_bytes(), input.content.clone());
+    let mut receipt = Receipt::open(profile, constitution.digest(), input.content.clone());
     for (index, gate) in profile.gates().iter().enumerate() {
         let enforcement = gate.enforcement(enforcements);
         let (verdict, detail) = match gate {

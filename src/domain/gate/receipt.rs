@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::domain::constitution::document::Enforcement;
-use crate::domain::digest::domain_separated_digest;
+use crate::domain::digest::{Digest, domain_separated_digest};
 use crate::domain::gate::{GATES_MAX, Gate, Profile, Verdict};
 use crate::domain::reject::RejectCode;
 use crate::domain::score::Source;
@@ -22,7 +22,7 @@ pub struct Receipt {
     detail: Option<Box<str>>,
     verdicts: [Verdict; GATES_MAX],
     verdicts_len: usize,
-    constitution: [u8; 32],
+    constitution: Digest,
     content: Bytes,
     took: Option<[Duration; GATES_MAX]>,
 }
@@ -40,7 +40,7 @@ const VACANT: Verdict = Verdict {
 
 impl Receipt {
     /// A receipt that no gate has spoken on, which is not a pass.
-    pub(super) fn open(profile: Profile, constitution: [u8; 32], content: Bytes) -> Self {
+    pub(super) fn open(profile: Profile, constitution: Digest, content: Bytes) -> Self {
         Self {
             profile,
             code: None,
@@ -56,7 +56,7 @@ impl Receipt {
     /// A refusal before any gate could speak: no time, too much work, a fault of this node.
     pub fn refusal(
         profile: Profile,
-        constitution: [u8; 32],
+        constitution: Digest,
         content: Bytes,
         code: RejectCode,
         reason: &str,
@@ -131,13 +131,13 @@ impl Receipt {
         self.took.map(|times| times[index])
     }
 
-    /// Digest of the constitution it was judged under, 64 hex digits.
-    pub fn constitution_digest(&self) -> String {
-        base16ct::lower::encode_string(&self.constitution)
+    /// Digest of the constitution it was judged under.
+    pub fn constitution_digest(&self) -> Digest {
+        self.constitution
     }
 
-    /// The domain digest of the content, 64 hex digits. Computed here and not in the run.
-    pub fn input_hash(&self) -> String {
+    /// The domain digest of the content. Computed here and not in the run.
+    pub fn input_hash(&self) -> Digest {
         domain_separated_digest(&self.content)
     }
 
@@ -146,10 +146,10 @@ impl Receipt {
         let mut receipt = Map::new();
         receipt.insert("profile".into(), self.profile.as_str().into());
         receipt.insert("passed".into(), self.passed().into());
-        receipt.insert("constitution".into(), self.constitution_digest().into());
-        receipt.insert("input_hash".into(), self.input_hash().into());
+        receipt.insert("constitution".into(), self.constitution.to_hex().into());
+        receipt.insert("input_hash".into(), self.input_hash().to_hex().into());
         if let (Some(code), Some(reason)) = (self.code, self.reason()) {
-            receipt.insert("code".into(), code.name().into());
+            receipt.insert("code".into(), code.as_str().into());
             receipt.insert("reason".into(), reason.into());
         }
         let gates: Vec<Value> = self.verdicts().iter().map(verdict_json).collect();
@@ -162,7 +162,7 @@ fn verdict_json(verdict: &Verdict) -> Value {
     json!({
         "gate": verdict.gate.as_str(),
         "passed": verdict.passed,
-        "code": verdict.code.map(RejectCode::name),
+        "code": verdict.code.map(RejectCode::as_str),
         "score": verdict.score,
         "threshold": verdict.threshold,
         "source": verdict.source.as_str(),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::receipt::Receipt;
 use super::*;
 use crate::domain::constitution::DEFAULT_TOML;
+use crate::domain::digest::Digest;
 
 fn score(value: f64) -> Score {
     Score::try_from(value).unwrap()
@@ -105,10 +105,11 @@ fn the_constitution_decides_what_is_strict_and_what_is_enough() {
 
 #[test]
 fn a_run_without_verdicts_is_not_a_pass() {
-    let open = Receipt::open(Profile::Check, [0; 32], Bytes::new());
+    let open = Receipt::open(Profile::Check, Digest::from([0; 32]), Bytes::new());
     assert!(!open.passed());
     let late = RejectCode::RejectTimeout;
-    let refusal = Receipt::refusal(Profile::Check, [0; 32], Bytes::new(), late, "no time");
+    let refusal =
+        Receipt::refusal(Profile::Check, Digest::from([0; 32]), Bytes::new(), late, "no time");
     assert!(!refusal.passed());
     assert_eq!(refusal.reason().unwrap(), "no time");
     assert_eq!(refusal.to_json()["passed"], false);
@@ -121,15 +122,8 @@ fn text_is_any_utf8_and_json_is_strict() {
     }
     assert!(check(json_input("{\"x\": [1, 2.5, null]}")).passed());
     let deep = "[".repeat(100_000);
-    let cases: [&[u8]; 7] = [
-        b"",
-        b"{not json",
-        b"{\"a\":1} tail",
-        b"\"\xff\"",
-        b"[NaN]",
-        b"[1e999]",
-        deep.as_bytes(),
-    ];
+    let cases: [&[u8]; 7] =
+        [b"", b"{not json", b"{\"a\":1} tail", b"\"\xff\"", b"[NaN]", b"[1e999]", deep.as_bytes()];
     for content in cases {
         let receipt = check(json_input(content.to_vec()));
         assert_eq!(receipt.code(), Some(RejectCode::RejectGateSchema), "{content:.40?}");
@@ -148,10 +142,7 @@ fn content_over_a_mebibyte_is_refused() {
     let content = vec![b'a'; CONTENT_BYTES_MAX];
     assert!(check(input(content.clone(), Some(1.0), Some(1.0))).passed());
     let over = [content, vec![b'a']].concat();
-    assert_eq!(
-        check(input(over, Some(1.0), Some(1.0))).code(),
-        Some(RejectCode::RejectGateSchema)
-    );
+    assert_eq!(check(input(over, Some(1.0), Some(1.0))).code(), Some(RejectCode::RejectGateSchema));
 }
 
 #[test]
@@ -179,7 +170,7 @@ fn the_signed_form_names_content_constitution_and_every_verdict() {
         json["input_hash"],
         "c05bf844556babc164032a2144a8453f361569235e65455ffd0f81823fb6e126"
     );
-    assert_eq!(json["constitution"], Constitution::default().digest());
+    assert_eq!(json["constitution"], Constitution::default().digest().to_hex());
     assert_eq!(json["profile"], "check");
     assert_eq!(json["code"], "RejectGateSNR");
     assert_eq!(json["gates"].as_array().unwrap().len(), 3);
