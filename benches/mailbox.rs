@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bizra_omega::actor::{Actor, Failure, Turn};
-use bizra_omega::domain::restart::{
-    Allowance, Backoff, ChildRules, GroupRules, Restart, Strategy,
-};
+use bizra_omega::domain::restart::{Allowance, Backoff, ChildRules, GroupRules, Restart, Strategy};
 use bizra_omega::messages::addr::{Addr, Deadline, Message, Reply};
 use bizra_omega::messages::event::Events;
 use bizra_omega::messages::supervisor::{Fault, SupervisorMsg};
@@ -62,10 +60,19 @@ impl Worker {
 
 #[derive(Debug)]
 enum WorkMsg {
-    One { input: u64, reply: Reply<u64> },
-    Many { inputs: Vec<u64>, reply: Reply<u64> },
+    One {
+        input: u64,
+        reply: Reply<u64>,
+    },
+    Many {
+        inputs: Vec<u64>,
+        reply: Reply<u64>,
+    },
     /// Like `One`, on whatever core is free.
-    Spread { input: u64, reply: Reply<u64> },
+    Spread {
+        input: u64,
+        reply: Reply<u64>,
+    },
 }
 
 impl Message for WorkMsg {

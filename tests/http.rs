@@ -59,7 +59,7 @@ fn door_with(mode: Mode, limits: Limits) -> Door {
             events: Events::default(),
         },
         metrics: metrics.clone(),
-        auth: Auth { mode, token: token.clone() },
+        auth: Auth::new(mode, token.clone()),
         origins: Origins::new(&["node.example".to_owned()], &origins).unwrap(),
         limits,
         readiness: Readiness::default(),

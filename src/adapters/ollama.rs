@@ -4,7 +4,6 @@
 //! stream is read here: ollama-rs 0.3 drops a chunk that ends inside a character, prints what it
 //! cannot read to standard error, and skips the errors that a server reports inside a stream.
 
-pub mod endpoint;
 pub mod frames;
 
 use std::time::Duration;
@@ -118,11 +117,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// A client of the server at `url`. Connects to nothing yet.
+    /// A client of the server at `url`, an `http` URL without a path. Connects to nothing yet.
     ///
     /// # Errors
-    /// When the HTTP client cannot be made.
-    pub fn new(url: Url, waits: Waits) -> Result<Self, ServerError> {
+    /// When `url` is none, or the HTTP client cannot be made.
+    pub fn new(url: &str, waits: Waits) -> Result<Self, ServerError> {
+        let url: Url = url
+            .parse()
+            .map_err(|error| ServerError::Unreachable(format!("{url:?} is no address: {error}")))?;
         let client = Client::builder()
             .connect_timeout(waits.connect)
             .redirect(redirect::Policy::none())
@@ -226,7 +228,13 @@ impl Server {
         if status.is_success() {
             let waits = self.waits;
             let max_tokens = request.max_tokens;
-            return Ok(Chat { answer, frames: Frames::default(), waits, has_begun: false, max_tokens });
+            return Ok(Chat {
+                answer,
+                frames: Frames::default(),
+                waits,
+                has_begun: false,
+                max_tokens,
+            });
         }
         let text = tokio::time::timeout(wait, read_at_most(answer, ERROR_BYTES_MAX));
         let text = text.await.ok().and_then(Result::ok).unwrap_or_default();
@@ -312,10 +320,20 @@ impl Chat {
                 if self.has_begun { self.waits.between_tokens } else { self.waits.first_token };
             match tokio::time::timeout(wait, self.answer.chunk()).await {
                 Ok(Ok(Some(bytes))) => self.frames.push(&bytes)?,
-                Ok(Ok(None)) => self.frames.end()?,
-                Ok(Err(error)) => return Err(ServerError::Unreadable(reason_of(&error))),
+                Ok(Ok(None)) => self.frames.end().map_err(|error| self.broken(error.into()))?,
+                Ok(Err(error)) => {
+                    return Err(self.broken(ServerError::Unreadable(reason_of(&error))));
+                }
                 Err(_) => return Err(ServerError::Silent(wait)),
             }
+        }
+    }
+
+    /// A connection that breaks before anything came is a server that is not there.
+    fn broken(&self, error: ServerError) -> ServerError {
+        match error {
+            ServerError::Unreadable(reason) if !self.has_begun => ServerError::Unreachable(reason),
+            other => other,
         }
     }
 

@@ -88,6 +88,9 @@ pub struct InferenceRequest {
     pub system: Option<String>,
     /// The most tokens to generate.
     pub max_tokens: usize,
+    /// Whether the caller asked for that many. Otherwise a model with less room gives what it has;
+    /// with it, a request that does not fit is refused.
+    pub is_length_asked: bool,
     /// How to choose them.
     pub sampling: Sampling,
     /// Strings that end the answer; they are not part of it. At most 8.

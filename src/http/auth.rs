@@ -66,13 +66,16 @@ impl fmt::Debug for Token {
 /// Decides over callers.
 #[derive(Clone, Debug)]
 pub struct Auth {
-    /// How much is trusted to this machine.
-    pub mode: Mode,
-    /// What proves that the caller may.
-    pub token: Token,
+    mode: Mode,
+    token: Token,
 }
 
 impl Auth {
+    /// From its parts.
+    pub fn new(mode: Mode, token: Token) -> Self {
+        Self { mode, token }
+    }
+
     /// Whether this caller may use an endpoint of this class.
     ///
     /// # Errors
@@ -135,7 +138,7 @@ mod tests {
     const TOKEN: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
     fn auth(mode: Mode) -> Auth {
-        Auth { mode, token: Token::new(Zeroizing::new(TOKEN.to_owned())) }
+        Auth::new(mode, Token::new(Zeroizing::new(TOKEN.to_owned())))
     }
 
     fn from(address: &str) -> Option<Peer> {

@@ -5,22 +5,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::domain::bytes::from_hex;
-use crate::domain::envelope::{self, Draft, EnvelopeId, Parent};
+use crate::domain::envelope::{Draft, EnvelopeId, Parent, TTL_S_MAX};
 use crate::domain::id::NodeId;
-use crate::domain::json::{JsonError, JsonProblem};
+use crate::domain::json::JsonProblem;
+use crate::domain::reject::RejectCode;
 use crate::http::app::{App, Until};
 use crate::http::body::{self, Body, RawBody};
 use crate::http::error::ApiError;
 use crate::http::request_id::random_bytes;
 use crate::messages::envelope::EnvelopeMsg;
-
-/// Seconds that an envelope is valid: the default, and the most the format allows.
-const TTL_S_MAX: u32 = 3600;
+use crate::messages::gate_chain::GateChainMsg;
 
 /// `POST /pci/envelope/create`
 #[derive(Debug, Deserialize)]
@@ -49,7 +47,19 @@ pub(super) async fn create(
     Until(deadline): Until,
     Body(request): Body<CreateRequest>,
 ) -> Result<Json<Value>, ApiError> {
-    let draft = draft(request, EnvelopeId(random_bytes()?), now_ms()?)?;
+    let header = Header::of(&request)?;
+    let ask = |reply| GateChainMsg::Constitution { reply };
+    let constitution = app.roster.gate_chain.call(deadline, ask).await?.digest();
+    let draft = Draft {
+        id: EnvelopeId(random_bytes()?),
+        timestamp_ms: now_ms()?,
+        ttl_s: header.ttl_s,
+        audience: header.audience,
+        provenance: header.provenance,
+        constitution,
+        gates: None,
+        payload: request.payload,
+    };
     let ask = |reply| EnvelopeMsg::Create { draft: Box::new(draft.clone()), reply };
     let sealed = app.roster.envelope.call(deadline, ask).await??;
     let mut answer = Value::clone(&sealed.json);
@@ -59,38 +69,39 @@ pub(super) async fn create(
     Ok(Json(answer))
 }
 
-fn draft(request: CreateRequest, id: EnvelopeId, timestamp_ms: i64) -> Result<Draft, ApiError> {
-    let ttl_s = match request.ttl.map(u32::try_from) {
-        None => TTL_S_MAX,
-        Some(Ok(ttl)) if (1..=TTL_S_MAX).contains(&ttl) => ttl,
-        Some(_) => {
-            let error = format!("ttl is 1 to {TTL_S_MAX} seconds");
-            return Err(ApiError::invalid("INVALID_TTL", error).details("$.ttl"));
-        }
-    };
-    let audience = request.audience.as_deref().map(NodeId::from_hex).transpose();
-    let audience = audience.map_err(|error| invalid_hex("$.audience", &error))?;
-    let provenance = request.provenance.unwrap_or_default();
-    let provenance = provenance.iter().enumerate().map(|(at, it)| parent(at, it));
-    Ok(Draft {
-        id,
-        timestamp_ms,
-        ttl_s,
-        audience,
-        provenance: provenance.collect::<Result<_, _>>()?,
-        gates: None,
-        payload: request.payload,
-    })
+/// What a request says of the header, checked.
+#[derive(Debug, PartialEq)]
+struct Header {
+    ttl_s: u32,
+    audience: Option<NodeId>,
+    provenance: Vec<Parent>,
+}
+
+impl Header {
+    fn of(request: &CreateRequest) -> Result<Self, ApiError> {
+        let ttl_s = match request.ttl.map(u32::try_from) {
+            None => TTL_S_MAX,
+            Some(Ok(ttl)) if (1..=TTL_S_MAX).contains(&ttl) => ttl,
+            Some(_) => {
+                let error = format!("ttl is 1 to {TTL_S_MAX} seconds");
+                return Err(ApiError::invalid("INVALID_TTL", error).details("$.ttl"));
+            }
+        };
+        let audience = request.audience.as_deref().map(NodeId::from_hex).transpose();
+        let audience = audience.map_err(|error| invalid_hex("$.audience", &error))?;
+        let parents = request.provenance.iter().flatten().enumerate();
+        let provenance = parents.map(|(at, it)| parent(at, it)).collect::<Result<_, _>>()?;
+        Ok(Self { ttl_s, audience, provenance })
+    }
 }
 
 fn parent(at: usize, request: &ParentRequest) -> Result<Parent, ApiError> {
     let path = |field: &str| format!("$.provenance[{at}].{field}");
-    let Some(digits) = request.id.strip_prefix("pci_") else {
-        let error = "an envelope id is pci_ and 32 lower-case hex digits";
-        return Err(ApiError::invalid("INVALID_HEX", error).details(path("id")));
-    };
+    let id = EnvelopeId::from_text(&request.id).ok_or_else(|| {
+        invalid_hex(&path("id"), &"an envelope id is pci_ and 32 lower-case hex digits")
+    })?;
     Ok(Parent {
-        id: EnvelopeId(from_hex(digits).map_err(|error| invalid_hex(&path("id"), &error))?),
+        id,
         content_hash: from_hex(&request.content_hash)
             .map_err(|error| invalid_hex(&path("content_hash"), &error))?,
     })
@@ -114,68 +125,32 @@ pub(super) struct VerifyQuery {
     consume: Option<bool>,
 }
 
-/// The outcome of verification.
-#[derive(Debug, Serialize)]
-pub(super) struct Verified {
-    valid: bool,
-    /// The name of the reject code.
-    code: Option<&'static str>,
-    error: Option<String>,
-    checks: Vec<Check>,
-}
-
-/// One step of it.
-#[derive(Debug, Serialize)]
-pub(super) struct Check {
-    check: &'static str,
-    passed: bool,
-    detail: Option<String>,
-}
-
-impl From<envelope::Report> for Verified {
-    fn from(report: envelope::Report) -> Self {
-        let check =
-            |it: envelope::Check| Check { check: it.check, passed: it.passed, detail: it.detail };
-        Self {
-            valid: report.code.is_none(),
-            code: report.code.map(|code| code.as_str()),
-            error: report.error,
-            checks: report.checks.into_iter().map(check).collect(),
-        }
-    }
-}
-
 pub(super) async fn verify(
     State(app): State<App>,
     Until(deadline): Until,
     query: Result<Query<VerifyQuery>, QueryRejection>,
     RawBody(body): RawBody,
-) -> Result<Json<Verified>, ApiError> {
+) -> Result<Json<Value>, ApiError> {
     let Query(VerifyQuery { consume }) = query?;
-    let bytes = unwrapped(body)?;
     let report = if consume.unwrap_or(false) {
-        let ask = |reply| EnvelopeMsg::Consume { bytes: bytes.clone(), reply };
+        let ask = |reply| EnvelopeMsg::Consume { bytes: body.clone(), reply };
         app.roster.envelope.call(deadline, ask).await?
     } else {
-        let ask = |reply| EnvelopeMsg::Verify { bytes: bytes.clone(), reply };
+        let ask = |reply| EnvelopeMsg::Verify { bytes: body.clone(), reply };
         app.roster.envelope.call(deadline, ask).await?
     };
-    Ok(Json(report.into()))
+    if report.code == Some(RejectCode::RejectSchema) {
+        check_is_json(&body)?;
+    }
+    Ok(Json(report.to_json()))
 }
 
-/// The envelope's bytes out of `{"envelope": {...}}`, or the body itself if it is the envelope.
-///
-/// What the strict reader accepts it does not change, so writing it again loses nothing. What it
-/// refuses although it is JSON goes to the verification as it came, whose verdict says so.
-fn unwrapped(body: Bytes) -> Result<Bytes, ApiError> {
-    match body::parse(&body) {
-        Ok(Value::Object(mut fields)) => match fields.remove("envelope") {
-            Some(envelope) => Ok(envelope.to_string().into()),
-            None => Ok(body),
-        },
-        Ok(_) => Ok(body),
-        Err(JsonError { problem, .. }) if is_json(problem) => Ok(body),
-        Err(error) => Err(body::malformed(error)),
+/// What no reader takes for JSON is a malformed request. What only the strict reader refuses is an
+/// envelope that is not valid.
+fn check_is_json(body: &[u8]) -> Result<(), ApiError> {
+    match body::parse(body) {
+        Err(error) if !is_json(error.problem) => Err(body::malformed(error)),
+        _ => Ok(()),
     }
 }
 
@@ -197,40 +172,40 @@ mod tests {
 
     const HASH: &str = "79b5562e8fe654f94078b112e8a98ba7901f853ae695bed7e0e3910bad049664";
 
-    fn drafted(text: &str) -> Result<Draft, (u16, &'static str, Value)> {
+    fn told(text: &str) -> Result<Header, (u16, &'static str, Value)> {
         let request: CreateRequest = body::from_json(text.as_bytes()).unwrap();
-        draft(request, EnvelopeId([7; 16]), 1).map_err(|error| {
+        Header::of(&request).map_err(|error| {
             (error.status().as_u16(), error.code(), error.to_json("")["details"].clone())
         })
     }
 
     #[test]
-    fn a_draft_has_the_defaults_of_the_contract() {
-        let draft = drafted("{\"payload\":null}").unwrap();
-        assert_eq!((draft.ttl_s, draft.audience, draft.provenance), (3600, None, vec![]));
+    fn a_header_has_the_defaults_of_the_contract() {
+        let bare = told("{\"payload\":null}").unwrap();
+        assert_eq!(bare, Header { ttl_s: 3600, audience: None, provenance: vec![] });
         let given = format!(
             "{{\"payload\":1,\"ttl\":1,\"audience\":\"{}\",\
              \"provenance\":[{{\"id\":\"pci_{}\",\"content_hash\":\"{HASH}\"}}]}}",
             &HASH[..32],
             &HASH[..32],
         );
-        let draft = drafted(&given).unwrap();
-        assert_eq!((draft.ttl_s, draft.provenance.len()), (1, 1));
-        assert_eq!(draft.audience.unwrap().to_hex(), HASH[..32]);
+        let header = told(&given).unwrap();
+        assert_eq!((header.ttl_s, header.provenance.len()), (1, 1));
+        assert_eq!(header.audience.unwrap().to_hex(), HASH[..32]);
     }
 
     #[test]
     fn a_value_out_of_range_is_named() {
         for ttl in ["0", "-1", "3601", "4294967297", "9007199254740991"] {
-            let told = drafted(&format!("{{\"payload\":1,\"ttl\":{ttl}}}"));
+            let told = told(&format!("{{\"payload\":1,\"ttl\":{ttl}}}"));
             assert_eq!(told, Err((400, "INVALID_TTL", "$.ttl".into())));
         }
         for audience in ["", "node_79b5562e", "\u{e9}\u{e9}", &HASH.to_uppercase()[..32]] {
-            let told = drafted(&format!("{{\"payload\":1,\"audience\":\"{audience}\"}}"));
+            let told = told(&format!("{{\"payload\":1,\"audience\":\"{audience}\"}}"));
             assert_eq!(told, Err((400, "INVALID_HEX", "$.audience".into())));
         }
         for id in ["", "pci_", "pci_12", "79b5562e8fe654f94078b112e8a98ba7", "pci_\u{6f22}"] {
-            let told = drafted(&format!(
+            let told = told(&format!(
                 "{{\"payload\":1,\"provenance\":[{{\"id\":\"{id}\",\"content_hash\":\"{HASH}\"}}]}}"
             ));
             assert_eq!(told, Err((400, "INVALID_HEX", "$.provenance[0].id".into())), "{id}");
@@ -238,18 +213,16 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_may_come_wrapped_or_bare() {
-        let told = |text: &str| unwrapped(Bytes::copy_from_slice(text.as_bytes()));
-        let wrapped = told("{\"envelope\":{\"b\":0.1,\"a\":[]},\"text\":1}").unwrap();
-        let envelope: Value = serde_json::from_slice(&wrapped).unwrap();
-        assert_eq!(envelope, serde_json::json!({ "a": [], "b": 0.1 }));
-        for bare in
-            ["{\"id\":1}", " {\"id\" : 1} ", "[]", "1", "{\"a\":1,\"a\":1}", "{\"a\":1e999}"]
-        {
-            assert_eq!(told(bare).unwrap(), bare, "as it came");
+    fn what_other_readers_take_for_json_is_left_to_the_verdict() {
+        for text in ["{}", "[]", "1", "{\"a\":1,\"a\":1}", "{\"a\":1e999}", "[\"\\ud800\"]"] {
+            assert!(check_is_json(text.as_bytes()).is_ok(), "{text}");
         }
         for text in ["", "{", "{}{}", "x", "{\"envelope\":}"] {
-            assert_eq!(told(text).unwrap_err().code(), "INVALID_JSON", "{text}");
+            assert_eq!(
+                check_is_json(text.as_bytes()).unwrap_err().code(),
+                "INVALID_JSON",
+                "{text}"
+            );
         }
     }
 }

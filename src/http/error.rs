@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::envelope::SealError;
 use crate::domain::identity::IdentityError;
 use crate::domain::inference::InferenceError;
+use crate::domain::inference::request::RequestError;
 use crate::messages::addr::CallError;
 use crate::messages::supervisor::DrillError;
 
@@ -212,6 +213,24 @@ impl From<SealError> for ApiError {
                     .because(inner)
             }
         }
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        let code = match error {
+            RequestError::PromptEmpty => "EMPTY_PROMPT",
+            RequestError::PromptTooLong { .. } => "PROMPT_TOO_LONG",
+            RequestError::Tier(_) => "UNKNOWN_TIER",
+            RequestError::MaxTokens { .. }
+            | RequestError::Temperature(_)
+            | RequestError::TopP(_)
+            | RequestError::Seed(_)
+            | RequestError::StopCount(_)
+            | RequestError::StopLength { .. }
+            | RequestError::Model(_) => "OUT_OF_RANGE",
+        };
+        Self::invalid(code, error.to_string()).details(format!("$.{}", error.field()))
     }
 }
 

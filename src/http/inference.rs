@@ -6,32 +6,14 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::inference::{
-    Attempt, FinishReason, InferenceRequest, ModelInfo, Sampling, Tier,
-};
+use crate::domain::inference::request::{self, RawRequest};
+use crate::domain::inference::{Attempt, InferenceRequest, ModelInfo, Tier};
 use crate::http::app::{App, Until};
 use crate::http::body::Body;
 use crate::http::error::ApiError;
 use crate::http::request_id::RequestId;
 use crate::http::stream;
 use crate::messages::inference_router::{Answer, InferenceMsg};
-
-/// Characters of a prompt with its system text: no model that runs on one node reads more, and
-/// what does not fit the model at hand is refused there, by tokens.
-const PROMPT_CHARS_MAX: usize = 400_000;
-
-/// Tokens to generate unless told otherwise.
-const TOKENS_DEFAULT: i64 = 512;
-
-/// Tokens to generate at most, whatever the model's context.
-const TOKENS_MAX: i64 = 131_072;
-
-/// Strings that end the answer, and the characters of one.
-const STOPS_MAX: usize = 8;
-const STOP_CHARS_MAX: usize = 64;
-
-/// Bytes of a model's name.
-const MODEL_BYTES_MAX: usize = 256;
 
 /// `POST /inference/generate`
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -96,7 +78,7 @@ struct Tried {
 impl From<Attempt> for Tried {
     fn from(attempt: Attempt) -> Self {
         Self {
-            tier: tier_name(attempt.tier),
+            tier: attempt.tier.as_str(),
             backend: attempt.backend,
             outcome: attempt.outcome,
             ms: milliseconds(attempt.elapsed),
@@ -115,16 +97,13 @@ impl From<Answer> for Generated {
             request_id: answer.request_id,
             text: generated.text,
             model: generated.model,
-            tier: tier_name(answer.tier),
-            requested_tier: answer.requested_tier.map(tier_name),
+            tier: answer.tier.as_str(),
+            requested_tier: answer.requested_tier.map(Tier::as_str),
             degraded: answer.is_degraded,
             attempts: answer.attempts.into_iter().map(Tried::from).collect(),
             prompt_tokens: generated.prompt_tokens,
             completion_tokens: tokens,
-            finish_reason: match generated.finish_reason {
-                FinishReason::Stop => "stop",
-                FinishReason::Length => "length",
-            },
+            finish_reason: generated.finish_reason.as_str(),
             duration_ms: milliseconds(answer.elapsed),
             ttft_ms: milliseconds(generated.time_to_first_token),
             tokens_per_second: (tokens_per_second * 1e3).round() / 1e3,
@@ -140,7 +119,7 @@ pub(super) async fn generate(
     Body(request): Body<GenerateRequest>,
 ) -> Result<Response, ApiError> {
     let is_stream = request.stream.unwrap_or(false);
-    let request = Box::new(validated(request)?);
+    let request = Box::new(validated(request, &app.limits.prompts)?);
     if is_stream {
         return stream::generate(app, deadline, id, request).await;
     }
@@ -155,90 +134,35 @@ pub(super) async fn generate(
     Ok(Json(Generated::from(*answer)).into_response())
 }
 
-fn validated(request: GenerateRequest) -> Result<InferenceRequest, ApiError> {
-    let system_chars = request.system.as_deref().map_or(0, |system| system.chars().count());
-    check_prompt(&request.prompt, system_chars)?;
-    let stop = match request.stop {
-        None => vec![],
-        Some(Stop::One(stop)) => vec![stop],
-        Some(Stop::Several(stops)) => stops,
-    };
-    let is_stop = |stop: &String| (1..=STOP_CHARS_MAX).contains(&stop.chars().count());
-    if stop.len() > STOPS_MAX || !stop.iter().all(is_stop) {
-        let error = format!("at most {STOPS_MAX} strings of 1 to {STOP_CHARS_MAX} characters");
-        return Err(out_of_range("stop", error));
-    }
-    let temperature = request.temperature.unwrap_or(0.7);
-    if !(0.0..=2.0).contains(&temperature) {
-        return Err(out_of_range("temperature", "temperature is 0 to 2".to_owned()));
-    }
-    if request.top_p.is_some_and(|top_p| !(top_p > 0.0 && top_p <= 1.0)) {
-        return Err(out_of_range("top_p", "top_p is above 0 and at most 1".to_owned()));
-    }
-    let seed = request.seed.map(u64::try_from).transpose();
-    let seed = seed.map_err(|_| out_of_range("seed", "seed is not negative".to_owned()))?;
-    let model = request.model.filter(|model| !model.is_empty());
-    if model.as_ref().is_some_and(|model| model.len() > MODEL_BYTES_MAX) {
-        let error = format!("a model's name has at most {MODEL_BYTES_MAX} bytes");
-        return Err(out_of_range("model", error));
-    }
-    Ok(InferenceRequest {
+fn validated(
+    request: GenerateRequest,
+    limits: &request::Limits,
+) -> Result<InferenceRequest, ApiError> {
+    let raw = RawRequest {
         prompt: request.prompt,
-        system: request.system.filter(|system| !system.is_empty()),
-        max_tokens: tokens(request.max_tokens)?,
-        sampling: Sampling { temperature, top_p: request.top_p, seed },
-        stop,
-        tier: request.tier.as_deref().map(tier_of).transpose()?,
-        model,
+        system: request.system,
+        max_tokens: unsigned("max_tokens", request.max_tokens)?,
+        temperature: request.temperature,
+        top_p: request.top_p,
+        seed: unsigned("seed", request.seed)?,
+        stop: match request.stop {
+            None => vec![],
+            Some(Stop::One(stop)) => vec![stop],
+            Some(Stop::Several(stops)) => stops,
+        },
+        tier: request.tier,
+        model: request.model,
+    };
+    Ok(raw.validate(limits)?)
+}
+
+/// A whole number that is not negative. Negative ones are read too, because they are out of range
+/// and not of another type.
+fn unsigned(field: &str, given: Option<i64>) -> Result<Option<u64>, ApiError> {
+    given.map(u64::try_from).transpose().map_err(|_| {
+        ApiError::invalid("OUT_OF_RANGE", format!("{field} is negative"))
+            .details(format!("$.{field}"))
     })
-}
-
-fn check_prompt(prompt: &str, more_chars: usize) -> Result<(), ApiError> {
-    if prompt.trim().is_empty() {
-        return Err(ApiError::invalid("EMPTY_PROMPT", "the prompt is empty").details("$.prompt"));
-    }
-    let chars = prompt.chars().count().saturating_add(more_chars);
-    if chars > PROMPT_CHARS_MAX {
-        let error = format!("the prompt has {chars} characters; the most is {PROMPT_CHARS_MAX}");
-        return Err(ApiError::invalid("PROMPT_TOO_LONG", error).details("$.prompt"));
-    }
-    Ok(())
-}
-
-fn tokens(given: Option<i64>) -> Result<usize, ApiError> {
-    let tokens = given.unwrap_or(TOKENS_DEFAULT);
-    if !(1..=TOKENS_MAX).contains(&tokens) {
-        let error = format!("max_tokens is 1 to {TOKENS_MAX}, and no more than the context holds");
-        return Err(out_of_range("max_tokens", error));
-    }
-    usize::try_from(tokens).map_err(|error| out_of_range("max_tokens", error.to_string()))
-}
-
-fn out_of_range(field: &str, error: String) -> ApiError {
-    ApiError::invalid("OUT_OF_RANGE", error).details(format!("$.{field}"))
-}
-
-fn tier_of(name: &str) -> Result<Tier, ApiError> {
-    let is = |names: [&str; 2]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
-    if is(["edge", "nano"]) {
-        Ok(Tier::Edge)
-    } else if is(["local", "medium"]) {
-        Ok(Tier::Local)
-    } else if is(["pool", "large"]) {
-        Ok(Tier::Pool)
-    } else {
-        let error = "tier is edge (nano), local (medium) or pool (large)";
-        Err(ApiError::invalid("UNKNOWN_TIER", error).details("$.tier"))
-    }
-}
-
-/// As clients read it, with a capital.
-fn tier_name(tier: Tier) -> &'static str {
-    match tier {
-        Tier::Edge => "Edge",
-        Tier::Local => "Local",
-        Tier::Pool => "Pool",
-    }
 }
 
 /// To the microsecond.
@@ -272,7 +196,7 @@ impl From<ModelInfo> for Model {
     fn from(model: ModelInfo) -> Self {
         Self {
             name: model.name,
-            tier: tier_name(model.tier),
+            tier: model.tier.as_str(),
             backend: model.backend,
             parameters: model.parameters,
             quantization: model.quantization,
@@ -318,20 +242,24 @@ pub(super) async fn tier(
     Until(deadline): Until,
     Body(request): Body<TierRequest>,
 ) -> Result<Json<Recommended>, ApiError> {
-    check_prompt(&request.prompt, 0)?;
-    let max_tokens = tokens(request.max_tokens)?;
+    let raw = RawRequest {
+        prompt: request.prompt,
+        max_tokens: unsigned("max_tokens", request.max_tokens)?,
+        ..RawRequest::default()
+    };
+    let InferenceRequest { prompt, max_tokens, .. } = raw.validate(&app.limits.prompts)?;
     let ask = |reply| InferenceMsg::Recommend {
-        prompt: request.prompt.clone(),
+        prompt: prompt.clone(),
         max_tokens,
         is_latency_sensitive: request.latency_sensitive.unwrap_or(false),
         reply,
     };
     let recommendation = app.roster.inference.call(deadline, ask).await?;
     Ok(Json(Recommended {
-        recommended_tier: tier_name(recommendation.tier),
+        recommended_tier: recommendation.tier.as_str(),
         complexity: recommendation.complexity,
         reasoning: recommendation.reasoning,
-        available: recommendation.available.into_iter().map(tier_name).collect(),
+        available: recommendation.available.into_iter().map(Tier::as_str).collect(),
     }))
 }
 
@@ -340,70 +268,48 @@ mod tests {
     use super::*;
     use crate::http::body::from_json;
 
-    fn told(text: &str) -> Result<InferenceRequest, (u16, &'static str)> {
-        let refused = |error: ApiError| (error.status().as_u16(), error.code());
-        from_json(text.as_bytes()).and_then(validated).map_err(refused)
+    fn told(text: &str) -> Result<InferenceRequest, (u16, &'static str, Value)> {
+        from_json(text.as_bytes())
+            .and_then(|request| validated(request, &request::Limits::default()))
+            .map_err(|error| {
+                (error.status().as_u16(), error.code(), error.to_json("")["details"].clone())
+            })
     }
 
     #[test]
     fn a_prompt_is_enough() {
         let request = told("{\"prompt\":\"\u{6f22}\u{5b57}\"}").unwrap();
-        assert_eq!(request.max_tokens, 512);
-        assert_eq!(request.sampling, Sampling { temperature: 0.7, top_p: None, seed: None });
-        assert_eq!((request.tier, request.model, request.system), (None, None, None));
+        assert_eq!((request.max_tokens, request.sampling.temperature), (512, 0.7));
         let nulls = "{\"prompt\":\"a\",\"system\":null,\"tier\":null,\"stop\":null,\"seed\":null}";
         assert!(told(nulls).is_ok());
     }
 
     #[test]
-    fn tiers_have_two_names_in_any_case() {
-        for (name, tier) in [
-            ("edge", Tier::Edge),
-            ("NANO", Tier::Edge),
-            ("Local", Tier::Local),
-            ("medium", Tier::Local),
-            ("pool", Tier::Pool),
-            ("Large", Tier::Pool),
-        ] {
-            let request = told(&format!("{{\"prompt\":\"a\",\"tier\":\"{name}\"}}")).unwrap();
-            assert_eq!(request.tier, Some(tier));
-        }
-        for name in ["", "cloud", "edge ", "\u{e9}dge"] {
-            let told = told(&format!("{{\"prompt\":\"a\",\"tier\":\"{name}\"}}"));
-            assert_eq!(told, Err((400, "UNKNOWN_TIER")), "{name:?}");
-        }
+    fn a_stop_is_one_string_or_several() {
+        assert_eq!(told("{\"prompt\":\"a\",\"stop\":\"x\"}").unwrap().stop, ["x"]);
+        assert_eq!(told("{\"prompt\":\"a\",\"stop\":[\"x\",\"y\"]}").unwrap().stop, ["x", "y"]);
     }
 
     #[test]
-    fn what_is_out_of_range_is_refused() {
-        for (fields, code) in [
-            ("\"prompt\":\"\"", "EMPTY_PROMPT"),
-            ("\"prompt\":\" \\n\u{3000}\"", "EMPTY_PROMPT"),
-            ("\"prompt\":\"a\",\"max_tokens\":0", "OUT_OF_RANGE"),
-            ("\"prompt\":\"a\",\"max_tokens\":-5", "OUT_OF_RANGE"),
-            ("\"prompt\":\"a\",\"max_tokens\":9007199254740991", "OUT_OF_RANGE"),
-            ("\"prompt\":\"a\",\"temperature\":-0.1", "OUT_OF_RANGE"),
-            ("\"prompt\":\"a\",\"temperature\":2.1", "OUT_OF_RANGE"),
-            ("\"prompt\":\"a\",\"top_p\":0", "OUT_OF_RANGE"),
-            ("\"prompt\":\"a\",\"top_p\":1.1", "OUT_OF_RANGE"),
-            ("\"prompt\":\"a\",\"seed\":-1", "OUT_OF_RANGE"),
-            ("\"prompt\":\"a\",\"stop\":\"\"", "OUT_OF_RANGE"),
-            ("\"prompt\":\"a\",\"stop\":[\"a\",\"\"]", "OUT_OF_RANGE"),
-            (
-                "\"prompt\":\"a\",\"stop\":[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]",
-                "OUT_OF_RANGE",
-            ),
+    fn what_is_out_of_range_is_refused_with_its_field() {
+        for (field, value, code) in [
+            ("prompt", "\" \\n\"", "EMPTY_PROMPT"),
+            ("max_tokens", "0", "OUT_OF_RANGE"),
+            ("max_tokens", "-5", "OUT_OF_RANGE"),
+            ("max_tokens", "9007199254740991", "OUT_OF_RANGE"),
+            ("temperature", "2.1", "OUT_OF_RANGE"),
+            ("top_p", "0", "OUT_OF_RANGE"),
+            ("seed", "-1", "OUT_OF_RANGE"),
+            ("stop", "\"\"", "OUT_OF_RANGE"),
+            ("tier", "\"\u{e9}dge\"", "UNKNOWN_TIER"),
+            ("model", "\"\"", "OUT_OF_RANGE"),
         ] {
-            assert_eq!(told(&format!("{{{fields}}}")), Err((400, code)), "{fields}");
+            let prompt = if field == "prompt" { "" } else { "\"prompt\":\"a\"," };
+            let refused = told(&format!("{{{prompt}\"{field}\":{value}}}")).unwrap_err();
+            assert_eq!(refused, (400, code, format!("$.{field}").into()), "{value}");
         }
-        let long = "\u{e9}".repeat(PROMPT_CHARS_MAX + 1);
-        let long = serde_json::json!({ "prompt": long }).to_string();
-        assert_eq!(told(&long), Err((400, "PROMPT_TOO_LONG")));
-        let halves = "\u{e9}".repeat(PROMPT_CHARS_MAX / 2 + 1);
-        let halves = serde_json::json!({ "prompt": halves, "system": halves }).to_string();
-        assert_eq!(told(&halves), Err((400, "PROMPT_TOO_LONG")));
-        let stop = serde_json::json!({ "prompt": "a", "stop": "\u{e9}".repeat(65) }).to_string();
-        assert_eq!(told(&stop), Err((400, "OUT_OF_RANGE")));
+        let long = serde_json::json!({ "prompt": "\u{e9}".repeat(100_000) }).to_string();
+        assert_eq!(told(&long).unwrap_err().1, "PROMPT_TOO_LONG");
     }
 
     #[test]
@@ -419,23 +325,8 @@ mod tests {
             "\"prompt\":\"a\",\"tier\":1",
             "\"prompt\":\"a\",\"stream\":\"yes\"",
         ] {
-            assert_eq!(told(&format!("{{{fields}}}")), Err((422, "INVALID_FIELD")), "{fields}");
-        }
-    }
-
-    #[test]
-    fn the_ends_of_every_range_are_in_it() {
-        for fields in [
-            "\"max_tokens\":1",
-            "\"temperature\":0",
-            "\"temperature\":2",
-            "\"top_p\":1",
-            "\"seed\":0",
-            "\"seed\":9007199254740991",
-            "\"stop\":\"\\n\"",
-            "\"stop\":[]",
-        ] {
-            assert!(told(&format!("{{\"prompt\":\"a\",{fields}}}")).is_ok(), "{fields}");
+            let (status, code, _) = told(&format!("{{{fields}}}")).unwrap_err();
+            assert_eq!((status, code), (422, "INVALID_FIELD"), "{fields}");
         }
     }
 }

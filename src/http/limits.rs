@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::domain::inference::request;
+
 /// Limits of the HTTP server. Every one is enforced; what happens at each is said with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Open connections. Beyond it new ones wait in the kernel's queue until one closes, which the
     /// timeouts below make sure of. Default 512: half of the usual limit on open files.
@@ -31,6 +33,8 @@ pub struct Limits {
     /// How long requests in flight may take to end when the server stops; then they are cut.
     /// Default 8 s, so that a node is down within ten.
     pub stop_grace: Duration,
+    /// What a request to generate may ask for; beyond it 400.
+    pub prompts: request::Limits,
 }
 
 impl Default for Limits {
@@ -45,6 +49,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(30),
             generate_timeout: Duration::from_secs(120),
             stop_grace: Duration::from_secs(8),
+            prompts: request::Limits::default(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Writes a prompt the way the model was taught to read conversations.
 //!
 //! The template is a Jinja program inside the model file, written for Python. It runs with bounded
-//! fuel, which also bounds the memory that it can fill, and sees nothing but the conversation.
+//! fuel, which also bounds the memory that it can fill, and sees nothing but the conversation: no
+//! clock either, so that the same request is read the same on every day.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{ValueKind, from_args};
@@ -70,10 +71,11 @@ fn with_system(system: Option<&str>, prompt: &str) -> String {
 }
 
 impl ChatTemplate {
-    /// Compiles a template. `bos` and `eos` are how the model spells begin and end of text.
+    /// Compiles a template and tries it once, so that one that never works is found when its model
+    /// is loaded. `bos` and `eos` are how the model spells begin and end of text.
     ///
     /// # Errors
-    /// If it is too long or no valid template.
+    /// If it is too long, no valid template, or fails on a plain question.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self, TemplateError> {
         if source.len() > TEMPLATE_BYTES_MAX {
             return Err(TemplateError::TooLong(source.len()));
@@ -88,7 +90,9 @@ impl ChatTemplate {
         });
         environment.set_unknown_method_callback(python_method);
         environment.add_template_owned(NAME, source.to_owned())?;
-        Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
+        let template = Self { environment, bos: bos.to_owned(), eos: eos.to_owned() };
+        template.render(None, "Why?")?;
+        Ok(template)
     }
 
     /// The conversation of one question, up to where the model begins its answer.

@@ -85,8 +85,8 @@ impl Frames {
         self.buffer.drain(..self.read);
         self.read = 0;
         self.buffer.extend_from_slice(chunk);
-        let is_over = self.buffer.len() > LINE_BYTES_MAX
-            && !self.buffer[..LINE_BYTES_MAX].contains(&b'\n');
+        let is_over =
+            self.buffer.len() > LINE_BYTES_MAX && !self.buffer[..LINE_BYTES_MAX].contains(&b'\n');
         if is_over {
             return Err(FrameError::TooLong { what: "a line", bytes_max: LINE_BYTES_MAX });
         }

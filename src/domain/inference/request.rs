@@ -17,10 +17,8 @@ const SEED_MAX: u64 = (1 << 53) - 1;
 /// What a request may ask for. Lengths are in characters, so that every script counts alike.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Characters of a prompt.
+    /// Characters of a prompt, its system text included.
     pub prompt_chars_max: usize,
-    /// Characters of a system text.
-    pub system_chars_max: usize,
     /// Tokens of an answer.
     pub max_tokens_max: usize,
     /// Tokens of an answer when the request does not say.
@@ -30,13 +28,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// A prompt of 64 Ki characters fills the longest common context; an answer of 8,192 tokens is
+    /// A prompt of 64 Ki characters fills the longest common context; an answer of 4,096 tokens is
     /// minutes of work. 512 and 0.7 are the contract's.
     fn default() -> Self {
         Self {
             prompt_chars_max: 64 * 1024,
-            system_chars_max: 16 * 1024,
-            max_tokens_max: 8192,
+            max_tokens_max: 4096,
             max_tokens_default: 512,
             temperature_default: 0.7,
         }
@@ -73,16 +70,8 @@ pub enum RequestError {
     #[error("prompt is empty")]
     PromptEmpty,
     /// Too much to answer.
-    #[error("prompt has {chars} characters; the limit is {chars_max}")]
+    #[error("prompt and system have {chars} characters; the limit is {chars_max}")]
     PromptTooLong {
-        /// Its length.
-        chars: usize,
-        /// The limit.
-        chars_max: usize,
-    },
-    /// Too many instructions.
-    #[error("system has {chars} characters; the limit is {chars_max}")]
-    SystemTooLong {
         /// Its length.
         chars: usize,
         /// The limit.
@@ -129,7 +118,6 @@ impl RequestError {
     pub fn field(&self) -> &'static str {
         match self {
             Self::PromptEmpty | Self::PromptTooLong { .. } => "prompt",
-            Self::SystemTooLong { .. } => "system",
             Self::MaxTokens { .. } => "max_tokens",
             Self::Temperature(_) => "temperature",
             Self::TopP(_) => "top_p",
@@ -150,19 +138,15 @@ impl RawRequest {
         if self.prompt.trim().is_empty() {
             return Err(RequestError::PromptEmpty);
         }
-        let (chars, chars_max) = (self.prompt.chars().count(), limits.prompt_chars_max);
+        let system_chars = self.system.as_deref().map_or(0, |text| text.chars().count());
+        let (chars, chars_max) =
+            (self.prompt.chars().count() + system_chars, limits.prompt_chars_max);
         if chars > chars_max {
             return Err(RequestError::PromptTooLong { chars, chars_max });
         }
-        let (chars, chars_max) = (
-            self.system.as_deref().map_or(0, |text| text.chars().count()),
-            limits.system_chars_max,
-        );
-        if chars > chars_max {
-            return Err(RequestError::SystemTooLong { chars, chars_max });
-        }
         Ok(InferenceRequest {
             max_tokens: max_tokens(self.max_tokens, limits)?,
+            is_length_asked: self.max_tokens.is_some(),
             sampling: Sampling {
                 temperature: temperature(self.temperature, limits)?,
                 top_p: top_p(self.top_p)?,
@@ -265,7 +249,7 @@ mod tests {
 
     #[test]
     fn lengths_are_counted_in_characters() {
-        let limits = Limits { prompt_chars_max: 4, system_chars_max: 2, ..Limits::default() };
+        let limits = Limits { prompt_chars_max: 4, ..Limits::default() };
         let prompt = "\u{1f600}\u{5b57}\u{e9}x";
         assert!(RawRequest { prompt: prompt.into(), ..raw() }.validate(&limits).is_ok());
         let over = RawRequest { prompt: format!("{prompt}x"), ..raw() };
@@ -273,13 +257,13 @@ mod tests {
             over.validate(&limits),
             Err(RequestError::PromptTooLong { chars: 5, chars_max: 4 })
         );
-        let over = RawRequest { system: Some("\u{5b57}\u{5b57}\u{5b57}".into()), ..raw() };
-        assert_eq!(over.validate(&limits).unwrap_err().field(), "system");
+        let over = RawRequest { system: Some("\u{5b57}".into()), ..raw() };
+        assert_eq!(over.validate(&limits).unwrap_err().field(), "prompt");
     }
 
     #[test]
     fn numbers_out_of_range_are_refused() {
-        for tokens in [0, 8193, u64::MAX] {
+        for tokens in [0, 4097, u64::MAX] {
             assert_eq!(
                 refused_field(RawRequest { max_tokens: Some(tokens), ..raw() }),
                 "max_tokens"
@@ -303,7 +287,7 @@ mod tests {
             assert!(request.sampling.temperature.is_sign_positive());
         }
         let ends =
-            RawRequest { max_tokens: Some(8192), top_p: Some(1.0), seed: Some(SEED_MAX), ..raw() };
+            RawRequest { max_tokens: Some(4096), top_p: Some(1.0), seed: Some(SEED_MAX), ..raw() };
         assert!(ends.validate(&Limits::default()).is_ok());
     }
 
