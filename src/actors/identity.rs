@@ -26,8 +26,14 @@ const TASK_ITEMS: usize = 8;
 /// The identity actor.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Outlives every incarnation, so that two of them never write at once.
-    pub keystore: Arc<Keystore>,
+    keystore: Keystore,
+}
+
+impl Identity {
+    /// An actor over this keystore. All incarnations share it, so that two never write at once.
+    pub fn new(keystore: Keystore) -> Self {
+        Self { keystore }
+    }
 }
 
 /// What one incarnation knows.
@@ -44,7 +50,7 @@ impl Actor for Identity {
     type State = Arc<Keyring>;
 
     async fn start(&self) -> Result<Arc<Keyring>, Failure> {
-        let keystore = Arc::clone(&self.keystore);
+        let keystore = self.keystore.clone();
         let identities = tokio::task::spawn_blocking(move || keystore.load()).await??;
         let identities = ArcSwap::from_pointee(identities);
         Ok(Arc::new(Keyring { identities, making: Mutex::new(()) }))
@@ -74,7 +80,7 @@ impl Actor for Identity {
                 }
             }),
             IdentityMsg::Generate { label, activate, reply } => {
-                let (keystore, keyring) = (Arc::clone(&self.keystore), Arc::clone(keyring));
+                let (keystore, keyring) = (self.keystore.clone(), Arc::clone(keyring));
                 turn.spawn_blocking(move || {
                     reply.send(generate(&keystore, &keyring, label, activate));
                 });

@@ -104,11 +104,11 @@ pub struct Identity {
     pub key: Arc<NodeKey>,
 }
 
-/// A keystore on disk. It is read and written by one call at a time.
-#[derive(Debug)]
+/// A keystore on disk. It is read and written by one call at a time, whichever clone it comes by.
+#[derive(Clone, Debug)]
 pub struct Keystore {
     dir: PathBuf,
-    one_at_a_time: Mutex<()>,
+    one_at_a_time: Arc<Mutex<()>>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -125,7 +125,7 @@ struct KeyFile<'a> {
 impl Keystore {
     /// The keystore in `<data_dir>/identities`. Touches nothing yet.
     pub fn new(data_dir: &Path) -> Self {
-        Self { dir: data_dir.join("identities"), one_at_a_time: Mutex::new(()) }
+        Self { dir: data_dir.join("identities"), one_at_a_time: Arc::default() }
     }
 
     /// Reads every identity, the active one first, the others by id. An empty keystore gets its
