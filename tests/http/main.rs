@@ -6,6 +6,7 @@ mod answers;
 mod bodies;
 mod connections;
 mod door;
+mod resources;
 mod restart;
 mod stream;
 #[path = "../support/mod.rs"]
