@@ -54,6 +54,16 @@ pub trait Actor: Send + Sync + Sized + 'static {
         state: &mut Self::State,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Looks whether the state is still sound, at every heartbeat: for actors whose work goes on
+    /// outside their messages. Short.
+    ///
+    /// # Errors
+    /// As [`Actor::handle`].
+    fn check(&self, state: &mut Self::State) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = state;
+        async { Ok(()) }
+    }
+
     /// Puts things in order before a graceful end, when every message and all work that was handed
     /// on is done. Not called when the actor fails or is killed.
     fn stop(&self, state: &mut Self::State) -> impl Future<Output = ()> + Send {
@@ -255,7 +265,8 @@ impl<A: Actor> ractor::Actor for Shell<A> {
     ) -> Result<(), ActorProcessingErr> {
         let outcome = match mail {
             Mail::Work(work) => self.work(work, shelled).await,
-            Mail::Probe | Mail::Note(_) => Ok(()),
+            Mail::Probe => self.actor.check(&mut shelled.inner).await,
+            Mail::Note(_) => Ok(()),
             Mail::Fault(Fault::Freeze) => std::future::pending().await,
             Mail::Fault(fault) => self.fail(fault, &myself),
         };

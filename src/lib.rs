@@ -19,6 +19,7 @@ pub mod domain {
     pub mod replay;
     pub mod restart;
     pub mod score;
+    pub mod text_stream;
 }
 
 /// What may be said, and to whom.
@@ -28,6 +29,7 @@ pub mod messages {
     pub mod envelope;
     pub mod event;
     pub mod gate_chain;
+    pub mod http;
     pub mod identity;
     pub mod inference_router;
     pub mod roster;
@@ -45,10 +47,57 @@ pub mod actors {
 }
 
 /// The outside world behind small functions.
-pub mod adapters {}
+pub mod adapters {
+    /// Language models in this process.
+    pub mod edge {
+        pub mod chat_template;
+        pub mod demo;
+        pub mod encoding;
+        pub mod generate;
+        pub mod gguf;
+        mod gguf_reader;
+        pub mod merge;
+        pub mod metadata;
+        pub mod model;
+        pub mod network;
+        pub mod pretokenizer;
+        pub mod sampler;
+        pub mod spelling;
+        pub mod vocabulary;
+        pub mod weights;
+    }
+    pub mod keystore;
+    pub mod lock;
+    pub mod ollama;
+    pub mod store;
+}
 
 /// Requests and responses.
-pub mod http {}
+pub mod http {
+    mod actors;
+    pub mod app;
+    pub mod auth;
+    mod body;
+    mod constitution;
+    mod envelope;
+    pub mod error;
+    mod gates;
+    mod guarded;
+    mod health;
+    mod identity;
+    mod inference;
+    pub mod limits;
+    mod metrics;
+    mod observe;
+    pub mod origin;
+    mod patient;
+    pub mod request_id;
+    pub mod router;
+    pub mod server;
+    mod status;
+    mod stream;
+    pub mod token;
+}
 
 /// Commands of the `bizra` program.
 pub mod cli {
@@ -57,8 +106,8 @@ pub mod cli {
     pub mod chaos;
     pub mod client;
     pub mod commands;
+    pub mod envelope;
     pub mod logging;
-    pub mod offline;
     pub mod report;
     pub mod show;
 }
@@ -66,5 +115,5 @@ pub mod cli {
 pub mod actor;
 pub mod config;
 pub mod metrics;
-pub mod node;
+// pub mod node;
 pub mod supervisor;

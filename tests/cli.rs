@@ -105,14 +105,16 @@ fn an_envelope_is_checked_without_a_node() {
     let file = file.to_str().unwrap();
     let (code, out, _) = bizra(home.path(), &["envelope", "verify", file]);
     assert_eq!(code, 1);
-    assert!(out.contains("invalid: Reject"), "{out}");
+    assert!(out.contains("invalid"), "{out}");
     let (code, out, _) = bizra(home.path(), &["envelope", "verify", "--json", file]);
     assert_eq!(code, 1);
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report["valid"], false);
     let (code, out, _) = bizra(home.path(), &["envelope", "inspect", file]);
-    assert_eq!((code, out.as_str()), (0, "id  x\n"));
+    assert!(code == 0 && out.contains("id") && out.contains('x'), "{out}");
     assert_eq!(bizra(home.path(), &["envelope", "verify", "/nonexistent"]).0, 2);
+    let wrong_time = ["envelope", "verify", file, "--at", "yesterday"];
+    assert_eq!(bizra(home.path(), &wrong_time).0, 2);
 }
 
 #[test]

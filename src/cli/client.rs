@@ -62,9 +62,6 @@ pub enum CliError {
     /// The command cannot be carried out as it was given.
     #[error("{0}")]
     Usage(String),
-    /// What was given to be read is not what it should be.
-    #[error("{0}")]
-    Unreadable(String),
     /// The answer could not be written.
     #[error(transparent)]
     Output(#[from] std::io::Error),
@@ -77,7 +74,7 @@ impl CliError {
             Self::Unreachable { .. } => 3,
             Self::Usage(_) | Self::Config(_) => 2,
             Self::Refused { .. } | Self::Strange { .. } | Self::NoToken { .. } => 1,
-            Self::Unreadable(_) | Self::Output(_) => 1,
+            Self::Output(_) => 1,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::cli::bizra::{
@@ -12,13 +13,13 @@ use crate::cli::bizra::{
 };
 use crate::cli::chaos::{self, Plan};
 use crate::cli::client::{CliError, Client, Target};
-use crate::cli::{offline, show};
+use crate::cli::{envelope, show};
 
 /// Time for an answer that has to be generated: a large model on a small machine takes minutes.
 const GENERATE_WAIT: Duration = Duration::from_secs(600);
 /// Time between two pictures of the tree.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
-/// Most bytes read from standard input or a file; the node takes 1 MiB by default.
+/// Most bytes read from standard input; the node takes 1 MiB by default.
 const INPUT_BYTES_MAX: u64 = 64 << 20;
 
 /// Carries out the command and returns the exit code.
@@ -45,7 +46,7 @@ pub async fn run(
 
 async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Result<u8, CliError> {
     match command {
-        Command::Envelope(command) => envelope(command, say),
+        Command::Envelope(command) => check_envelope(command, say),
         Command::Token => {
             writeln!(say.out, "{}", target.token()?)?;
             Ok(0)
@@ -95,15 +96,19 @@ impl Say<'_> {
     }
 }
 
-fn envelope(command: EnvelopeCommand, say: &mut Say<'_>) -> Result<u8, CliError> {
+fn check_envelope(command: EnvelopeCommand, say: &mut Say<'_>) -> Result<u8, CliError> {
     match command {
         EnvelopeCommand::Verify { file, at } => {
-            let report = offline::verify(&read_file(&file)?, at.as_deref())?;
-            say.verdict(&report, "valid", show::report)
+            let at = match at.as_deref().map(str::parse::<Timestamp>) {
+                None => Timestamp::now(),
+                Some(Ok(at)) => at,
+                Some(Err(error)) => return Err(CliError::Usage(format!("--at: {error}"))),
+            };
+            let (mut input, at_ms) = (open(&file)?, at.as_millisecond());
+            Ok(envelope::verify(&mut *input, say.out, at_ms, say.is_json)?)
         }
         EnvelopeCommand::Inspect { file } => {
-            let envelope = offline::inspect(&read_file(&file)?)?;
-            say.answer(&envelope, show::fields)
+            Ok(envelope::inspect(&mut *open(&file)?, say.out, say.is_json)?)
         }
     }
 }
@@ -230,29 +235,24 @@ fn text_or_input(text: String) -> Result<String, CliError> {
     if text != "-" {
         return Ok(text);
     }
-    String::from_utf8(read_all(std::io::stdin().lock(), "standard input")?)
-        .map_err(|_| CliError::Usage("standard input is not UTF-8".to_owned()))
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>, CliError> {
-    if path.as_os_str() == "-" {
-        return read_all(std::io::stdin().lock(), "standard input");
-    }
-    let name = path.display().to_string();
-    match std::fs::File::open(path) {
-        Ok(file) => read_all(file, &name),
-        Err(error) => Err(CliError::Usage(format!("{name}: {error}"))),
-    }
-}
-
-fn read_all(from: impl Read, name: &str) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
-    let read = from.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes);
-    read.map_err(|error| CliError::Usage(format!("{name}: {error}")))?;
+    let read = std::io::stdin().lock().take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| CliError::Usage(format!("standard input: {error}")))?;
     if bytes.len() as u64 > INPUT_BYTES_MAX {
-        return Err(CliError::Usage(format!("{name} is larger than {INPUT_BYTES_MAX} bytes")));
+        let reason = format!("standard input is larger than {INPUT_BYTES_MAX} bytes");
+        return Err(CliError::Usage(reason));
     }
-    Ok(bytes)
+    String::from_utf8(bytes).map_err(|_| CliError::Usage("standard input is not UTF-8".to_owned()))
+}
+
+fn open(path: &Path) -> Result<Box<dyn Read>, CliError> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(std::io::stdin().lock()));
+    }
+    match std::fs::File::open(path) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(error) => Err(CliError::Usage(format!("{}: {error}", path.display()))),
+    }
 }
 
 #[cfg(test)]

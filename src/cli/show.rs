@@ -119,22 +119,6 @@ pub fn gates(answer: &Value) -> String {
     text
 }
 
-/// The checks of an envelope and its verdict.
-pub fn report(answer: &Value) -> String {
-    let mut text = String::new();
-    for check in answer["checks"].as_array().into_iter().flatten() {
-        let mark = if check["passed"] == true { "ok  " } else { "FAIL" };
-        let line = format!("{mark}  {}  {}", plain(&check["check"]), plain(&check["detail"]));
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    if answer["valid"] == true {
-        text.push_str("valid\n");
-    } else {
-        let _ = writeln!(text, "invalid: {}", plain(&answer["code"]));
-    }
-    text
-}
-
 /// Rows with their columns aligned; the last one is left as it is.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -206,7 +190,7 @@ inference *  running     1.5m  1       0         0/8
     #[test]
     fn an_answer_of_another_shape_is_shown_without_panicking() {
         for answer in [json!(null), json!([1]), json!({"actors": 3}), json!({"models": [7]})] {
-            for show in [fields, health, tree, models, generation, gates, report] {
+            for show in [fields, health, tree, models, generation, gates, text] {
                 show(&answer);
             }
         }

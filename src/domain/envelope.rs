@@ -150,14 +150,6 @@ impl Draft {
         let signing_bytes = canonical(&header).map_err(|error| unfit("gates", error))?;
         Ok(Unsigned { id: self.id, key: *key, header, signing_bytes, payload: self.payload })
     }
-
-    /// Whether `sealed` is this draft, whoever sealed it: the question when an id comes again.
-    pub fn is_sealed_as(&self, sealed: &Sealed) -> bool {
-        let key = sealed.json.get("public_key").and_then(Value::as_str);
-        let Some(key) = key.and_then(|key| PublicKey::admit_hex(key).ok()) else { return false };
-        let Ok(unsigned) = self.clone().prepare(&key) else { return false };
-        header_of(&sealed.json).is_some_and(|header| header == unsigned.header)
-    }
 }
 
 /// An envelope that lacks its signature.
@@ -174,6 +166,20 @@ impl Unsigned {
     /// The canonical header, to be signed with [`KeyUse::Envelope`](super::identity::KeyUse).
     pub fn signing_bytes(&self) -> &[u8] {
         &self.signing_bytes
+    }
+
+    /// Names another key in the header, whose signature it then needs.
+    ///
+    /// # Errors
+    /// [`SealError::Invalid`], as for [`Draft::prepare`].
+    pub fn with_key(mut self, key: &PublicKey) -> Result<Self, SealError> {
+        if let Value::Object(fields) = &mut self.header {
+            fields.insert("sender".to_owned(), Value::String(key.node_id().to_hex()));
+            fields.insert("public_key".to_owned(), Value::String(key.to_hex()));
+        }
+        self.signing_bytes = canonical(&self.header).map_err(|error| unfit("gates", error))?;
+        self.key = *key;
+        Ok(self)
     }
 
     /// Puts the signature in.
@@ -221,6 +227,21 @@ impl Sealed {
         Ok(Self { id, json: Arc::new(json) })
     }
 
+    /// Whether both were sealed from one draft, whichever key sealed them: the question when an id
+    /// comes again.
+    pub fn is_of_the_draft_of(&self, other: &Self) -> bool {
+        let fields = |sealed: &Self| {
+            let mut fields = sealed.json.as_object().cloned().unwrap_or_default();
+            for name in ["sender", "public_key", "signature"] {
+                fields.remove(name);
+            }
+            // 1.0 and 1 are one number, and what was read back has the shorter spelling.
+            canonical(&Value::Object(fields)).ok()
+        };
+        let mine = fields(self);
+        mine.is_some() && mine == fields(other)
+    }
+
     /// The hash its children name it by.
     pub fn content_hash(&self) -> Option<[u8; 32]> {
         bytes::from_hex(self.json.get("content_hash")?.as_str()?).ok()
@@ -252,14 +273,6 @@ fn bounded(name: &str, value: &Value, bytes_max: usize) -> Result<Vec<u8>, SealE
         return Err(invalid(format!("{name} has {} bytes, at most {bytes_max}", bytes.len())));
     }
     Ok(bytes)
-}
-
-/// The signed fields of an envelope.
-fn header_of(envelope: &Value) -> Option<Value> {
-    let mut fields = envelope.as_object()?.clone();
-    fields.remove("payload");
-    fields.remove("signature");
-    Some(Value::Object(fields))
 }
 
 /// RFC 3339 in UTC with milliseconds: one time has one spelling, 24 characters long.

@@ -138,13 +138,13 @@ impl ReplayWindow {
         }
     }
 
-    /// Forgets every nonce that expired before `now_ms`, and closes the window for that time.
+    /// Forgets every nonce that expired before `now_ms`, and closes the window up to the last of
+    /// them. Not up to `now_ms`: a clock that was wrong by years once must not close it for years.
     pub fn expire(&mut self, now_ms: i64) {
-        let until_ms = now_ms.saturating_sub(1);
-        self.closed_until_ms = self.closed_until_ms.max(until_ms);
         while let Some((expires_ms, nonce)) = self.by_expiry.first().copied()
-            && expires_ms <= until_ms
+            && expires_ms < now_ms
         {
+            self.closed_until_ms = self.closed_until_ms.max(expires_ms);
             self.forget(&nonce);
         }
     }
@@ -201,6 +201,14 @@ mod tests {
         window.expire(5);
         assert_eq!(window.record(nonce(1, 1), 10), Err(ReplayError::Closed));
         assert_eq!(window.closed_until_ms(), 10);
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_by_years_closes_no_more_than_was_forgotten() {
+        let mut window = window();
+        assert_eq!(window.record(nonce(1, 1), 10), Ok(()));
+        window.expire(i64::MAX);
+        assert_eq!(window.record(nonce(1, 2), 11), Ok(()));
     }
 
     #[test]

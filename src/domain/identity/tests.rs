@@ -147,4 +147,27 @@ proptest! {
     fn any_claim_is_answered(signature in "\\PC{0,140}", public_key in "\\PC{0,70}") {
         prop_assert!(verify_claim(&claim(b"x", &signature, &public_key)).is_err());
     }
+
+    #[test]
+    fn a_batch_answers_what_single_calls_answer(picks in prop::collection::vec(0_usize..7, 0..12)) {
+        let honest = key();
+        let other = NodeKey::from_secret(&[9; 32]);
+        let signed = |key: &NodeKey, message: &'static [u8]| {
+            let signed = key.sign(KeyUse::Message, message);
+            claim(message, &signed.signature.to_hex(), &signed.public_key.to_hex())
+        };
+        let good = signed(&honest, b"a");
+        let kinds = [
+            good.clone(),
+            signed(&other, b"b"),
+            Claim { message: ::bytes::Bytes::from_static(b"tampered"), ..good.clone() },
+            Claim { public_key: "00".repeat(32), ..good.clone() },
+            Claim { public_key: "nothing".to_owned(), ..good.clone() },
+            Claim { signature: "nothing".to_owned(), ..good.clone() },
+            Claim { public_key: other.public_key().to_hex(), ..good.clone() },
+        ];
+        let claims: Vec<_> = picks.iter().map(|pick| kinds[*pick].clone()).collect();
+        let single: Vec<_> = claims.iter().map(verify_claim).collect();
+        prop_assert_eq!(verify_claims(&claims), single);
+    }
 }

@@ -1,0 +1,277 @@
+//! A language model in this process: loads a GGUF file and says what it is.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::quantized::GgmlDType;
+
+use crate::adapters::edge::chat_template::{ChatTemplate, Rendered, TemplateError};
+use crate::adapters::edge::encoding::VocabularyError;
+use crate::adapters::edge::gguf::{Header, HeaderError};
+use crate::adapters::edge::metadata::{Metadata, MetadataError};
+use crate::adapters::edge::network::{Network, PassError, Session};
+use crate::adapters::edge::vocabulary::{Segment, Vocabulary};
+use crate::adapters::edge::weights::{WeightsError, read_network};
+
+/// The longest name taken from metadata, in characters.
+const NAME_CHARS_MAX: usize = 128;
+
+/// Where a model comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelSource {
+    /// A file.
+    Path(PathBuf),
+    /// Bytes inside the program.
+    Embedded {
+        /// What to call it in errors.
+        name: &'static str,
+        /// The bytes of a GGUF file.
+        bytes: &'static [u8],
+    },
+}
+
+/// Why a model cannot be loaded: which, what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("model {model}: {problem}")]
+pub struct LoadError {
+    /// The path, or the name of an embedded model.
+    pub model: String,
+    /// What is wrong.
+    #[source]
+    pub problem: Box<LoadProblem>,
+}
+
+/// What is wrong with a model.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadProblem {
+    /// It cannot be read.
+    #[error("{0}; give the path of a GGUF file by --model or inference.edge.model")]
+    Unreadable(#[from] io::Error),
+    /// It is a directory or a device.
+    #[error("it is no file; give the path of a GGUF file by --model or inference.edge.model")]
+    NotAFile,
+    /// Its header is broken.
+    #[error("{0}")]
+    Header(#[from] HeaderError),
+    /// Its metadata is wrong.
+    #[error("{0}")]
+    Metadata(#[from] MetadataError),
+    /// Its vocabulary is unusable.
+    #[error("its vocabulary is unusable: {0}")]
+    Vocabulary(#[from] VocabularyError),
+    /// Its chat template is unusable.
+    #[error("{0}")]
+    Template(#[from] TemplateError),
+    /// Its weights are unusable.
+    #[error("{0}")]
+    Weights(#[from] WeightsError),
+    /// It was written to while it was read.
+    #[error("it changed while it was read; load it again")]
+    Changed,
+}
+
+/// What is known of a loaded model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelFacts {
+    /// From its metadata, otherwise the file's name without extension.
+    pub name: String,
+    /// `blake3:` and the hex digest of all its bytes.
+    pub digest: String,
+    /// The number of its weights.
+    pub parameters: u64,
+    /// The number format of its weights, for instance `Q4_K_M`.
+    pub quantization: String,
+    /// The most tokens of prompt and answer together.
+    pub context_length: usize,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// A loaded model. Cheap to clone; the weights are shared and never change.
+#[derive(Clone, Debug)]
+pub struct EdgeModel {
+    facts: Arc<ModelFacts>,
+    network: Arc<Network>,
+    vocabulary: Arc<Vocabulary>,
+    template: Option<Arc<ChatTemplate>>,
+}
+
+impl EdgeModel {
+    /// Loads a model. Reads all its bytes twice, once for the digest; blocks for as long as that
+    /// takes.
+    ///
+    /// # Errors
+    /// See [`LoadProblem`].
+    pub fn load(source: &ModelSource) -> Result<Self, LoadError> {
+        let (model, loaded) = match source {
+            ModelSource::Path(path) => (path.display().to_string(), load_file(path)),
+            ModelSource::Embedded { name, bytes } => ((*name).to_owned(), {
+                let digest = blake3::hash(bytes);
+                load(Cursor::new(*bytes), bytes.len() as u64, digest, name)
+            }),
+        };
+        loaded.map_err(|problem| LoadError { model, problem: Box::new(problem) })
+    }
+
+    /// What is known of it.
+    #[must_use]
+    pub fn facts(&self) -> &ModelFacts {
+        &self.facts
+    }
+
+    /// Its vocabulary.
+    #[must_use]
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// An empty session with room for `capacity` tokens.
+    ///
+    /// # Errors
+    /// If the tensor library fails.
+    pub fn session(&self, capacity: usize) -> Result<Session, PassError> {
+        Session::new(Arc::clone(&self.network), capacity)
+    }
+
+    /// The tokens of a question as the model reads it: in its chat template if it has one,
+    /// otherwise the system text, an empty line and the prompt.
+    ///
+    /// # Errors
+    /// If the template fails.
+    pub fn prompt_tokens(
+        &self,
+        system: Option<&str>,
+        prompt: &str,
+    ) -> Result<Vec<u32>, TemplateError> {
+        let rendered = match &self.template {
+            Some(template) => template.render(system, prompt)?,
+            None => Rendered::plain(system, prompt),
+        };
+        Ok(self.vocabulary.encode(&rendered.segments()))
+    }
+
+    /// The tokens of `text` alone, without template.
+    #[must_use]
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        self.vocabulary.encode(&[Segment { text, is_trusted: false }])
+    }
+}
+
+fn load_file(path: &Path) -> Result<EdgeModel, LoadProblem> {
+    // Asked before opening: opening a pipe would wait for a writer.
+    if !path.metadata()?.is_file() {
+        return Err(LoadProblem::NotAFile);
+    }
+    let mut file = File::open(path)?;
+    let before = file.metadata()?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(&mut file)?;
+    file.seek(SeekFrom::Start(0))?;
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let stem = stem.unwrap_or_default();
+    let model = load(BufReader::new(&file), before.len(), hasher.finalize(), &stem)?;
+    // The digest names the weights only if nobody wrote in between.
+    let after = file.metadata()?;
+    if after.len() != before.len() || after.modified().ok() != before.modified().ok() {
+        return Err(LoadProblem::Changed);
+    }
+    Ok(model)
+}
+
+fn load(
+    mut reader: impl Read + Seek,
+    bytes: u64,
+    digest: blake3::Hash,
+    fallback_name: &str,
+) -> Result<EdgeModel, LoadProblem> {
+    let header = Header::read(&mut reader, bytes)?;
+    let metadata = Metadata(&header.metadata);
+    let vocabulary = Vocabulary::from_metadata(metadata)?;
+    let template = match metadata.text("tokenizer.chat_template")? {
+        Some(source) => {
+            let (bos, eos) = (&vocabulary.bos_text, &vocabulary.eos_text);
+            Some(Arc::new(ChatTemplate::new(source, bos, eos)?))
+        }
+        None => None,
+    };
+    let network = read_network(&header, &mut reader, vocabulary.size())?;
+    let facts = ModelFacts {
+        name: name(metadata.text("general.name")?, fallback_name),
+        digest: format!("blake3:{}", digest.to_hex()),
+        parameters: header.tensors.values().map(|tensor| tensor.elements()).sum(),
+        quantization: quantization(metadata.count("general.file_type")?, &header),
+        context_length: network.shape().context,
+        bytes,
+    };
+    Ok(EdgeModel {
+        facts: Arc::new(facts),
+        network: Arc::new(network),
+        vocabulary: Arc::new(vocabulary),
+        template,
+    })
+}
+
+/// The stated name without control characters, which would spoil a log.
+fn name(stated: Option<&str>, fallback: &str) -> String {
+    let clean = |name: &str| -> String {
+        name.trim().chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect()
+    };
+    let stated = stated.map(clean).filter(|name| !name.is_empty());
+    stated.unwrap_or_else(|| clean(fallback))
+}
+
+/// The mix that the file states (llama.cpp's `llama_ftype`), otherwise the number format that most
+/// bytes have.
+fn quantization(file_type: Option<usize>, header: &Header) -> String {
+    let stated = match file_type {
+        Some(0) => "F32",
+        Some(1) => "F16",
+        Some(2) => "Q4_0",
+        Some(3) => "Q4_1",
+        Some(7) => "Q8_0",
+        Some(8) => "Q5_0",
+        Some(9) => "Q5_1",
+        Some(10) => "Q2_K",
+        Some(11) => "Q3_K_S",
+        Some(12) => "Q3_K_M",
+        Some(13) => "Q3_K_L",
+        Some(14) => "Q4_K_S",
+        Some(15) => "Q4_K_M",
+        Some(16) => "Q5_K_S",
+        Some(17) => "Q5_K_M",
+        Some(18) => "Q6_K",
+        Some(32) => "BF16",
+        _ => return format_name(most_common_format(header)).to_owned(),
+    };
+    stated.to_owned()
+}
+
+fn most_common_format(header: &Header) -> GgmlDType {
+    let bytes_of = |format| {
+        header.tensors.values().filter(|t| t.format == format).map(|t| t.bytes).sum::<u64>()
+    };
+    let formats = header.tensors.values().map(|tensor| tensor.format);
+    formats.max_by_key(|format| bytes_of(*format)).unwrap_or(GgmlDType::F32)
+}
+
+fn format_name(format: GgmlDType) -> &'static str {
+    match format {
+        GgmlDType::F32 => "F32",
+        GgmlDType::F16 => "F16",
+        GgmlDType::BF16 => "BF16",
+        GgmlDType::Q4_0 => "Q4_0",
+        GgmlDType::Q4_1 => "Q4_1",
+        GgmlDType::Q5_0 => "Q5_0",
+        GgmlDType::Q5_1 => "Q5_1",
+        GgmlDType::Q8_0 => "Q8_0",
+        GgmlDType::Q8_1 => "Q8_1",
+        GgmlDType::Q2K => "Q2_K",
+        GgmlDType::Q3K => "Q3_K",
+        GgmlDType::Q4K => "Q4_K",
+        GgmlDType::Q5K => "Q5_K",
+        GgmlDType::Q6K => "Q6_K",
+        GgmlDType::Q8K => "Q8_K",
+    }
+}
