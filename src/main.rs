@@ -57,11 +57,17 @@ async fn run(config: Config) -> ExitCode {
         Err(error) => return failed(&error.to_string()),
     };
     tokio::select! {
-        reason = node.failed() => return failed(&reason),
+        exit = node.ended() => {
+            node.shutdown().await;
+            return failed(&exit.reason);
+        }
         name = told(&mut interrupt, &mut terminate) => info!(signal = name, "stopping"),
     }
     tokio::select! {
-        () = node.shutdown() => ExitCode::SUCCESS,
+        exit = node.shutdown() => {
+            info!(reason = exit.reason, "stopped");
+            ExitCode::SUCCESS
+        }
         name = told(&mut interrupt, &mut terminate) => {
             warn!(signal = name, "stopping at once, work in flight is lost");
             ExitCode::FAILURE
