@@ -115,5 +115,5 @@ pub mod cli {
 pub mod actor;
 pub mod config;
 pub mod metrics;
-// pub mod node;
+pub mod node;
 pub mod supervisor;

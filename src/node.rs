@@ -21,6 +21,7 @@ use crate::adapters::store::{Store, StoreError};
 use crate::config::{AuthMode, Config};
 use crate::domain::constitution::{Constitution, ConstitutionError, DEFAULT_TOML};
 use crate::domain::inference::Tier;
+use crate::domain::replay::ReplayLimits;
 use crate::domain::restart::Strategy;
 use crate::http::app::{App, Parameters};
 use crate::http::auth::{Auth, Mode};
@@ -35,7 +36,7 @@ use crate::messages::identity::IdentityMsg;
 use crate::messages::inference_router::InferenceMsg;
 use crate::messages::roster::Roster;
 use crate::metrics::Metrics;
-use crate::supervisor::{ChildSpec, Root, group};
+use crate::supervisor::{Exit, Root};
 
 use plan::Plan;
 
@@ -88,7 +89,7 @@ pub enum StartError {
     },
     /// The model server's address is none.
     #[error("inference.ollama.url: {0}")]
-    Ollama(String),
+    Ollama(#[from] ollama::ServerError),
     /// An actor does not come up.
     #[error("{0}")]
     Actors(Failure),
@@ -102,7 +103,7 @@ pub struct Node {
     metrics: Metrics,
     address: SocketAddr,
     grace: Duration,
-    store: Store,
+    store: Arc<Store>,
     /// Held until the store is closed.
     _lock: DirLock,
 }
@@ -126,35 +127,34 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let bound = TcpListener::bind(address).await;
     let listener = bound.map_err(|source| StartError::Bind { address, source })?;
     let address = listener.local_addr().unwrap_or(address);
-    let store = Store::open(&data_dir)?;
+    let store = Arc::new(Store::open(&data_dir)?);
 
     let metrics = Metrics::new();
     let events = Events::default();
     let plan = Plan::new(&config.supervisor, &metrics, &events);
     let supervisor = Root::address(&metrics);
 
-    let keystore = Keystore::new(&data_dir);
+    let keystore = Arc::new(Keystore::new(&data_dir));
     let (identity_child, identity) =
-        plan.actor(identity::NAME, move || identity::Identity::new(keystore.clone()));
+        plan.actor(identity::NAME, move || identity::Identity { keystore: Arc::clone(&keystore) });
 
-    let enforced = constitution.clone();
-    let (gate_chain_child, gate_chain) = plan
-        .actor(gate_chain::NAME, move || gate_chain::GateChain { constitution: enforced.clone() });
-
-    let (issuer, log, under) = (identity.clone(), store.clone(), constitution.digest());
-    let (envelope_child, envelope) = plan.actor(envelope::NAME, move || {
-        envelope::Envelope::new(issuer.clone(), log.clone(), under)
+    let (gate_chain_child, gate_chain) = plan.actor(gate_chain::NAME, move || {
+        gate_chain::GateChain { constitution: Arc::clone(&constitution) }
     });
 
-    let edge_model = backend::EdgeModelCell::new(&config.inference.edge);
-    let edge_parallel = config.inference.edge.parallel;
-    let (edge_child, edge) = plan.actor(backend::edge::NAME, move || {
-        backend::edge::EdgeBackend::new(edge_model.clone(), edge_parallel)
+    let (issuer, log) = (identity.clone(), Arc::clone(&store));
+    let (envelope_child, envelope) = plan.actor(envelope::NAME, move || envelope::Envelope {
+        identity: issuer.clone(),
+        store: Arc::clone(&log),
+        limits: ReplayLimits::default(),
+        now_ms: envelope::system_now_ms,
     });
 
-    let server = ollama::Server::from_config(&config.inference.ollama).map_err(StartError::Ollama)?;
-    let (ollama_child, ollama) = plan
-        .actor(backend::ollama::NAME, move || backend::ollama::OllamaBackend::new(server.clone()));
+    let edge_backend = backend::edge::EdgeBackend::from_config(&config.inference.edge);
+    let (edge_child, edge) = plan.actor(backend::edge::NAME, move || edge_backend.clone());
+
+    let ollama_backend = backend::ollama::OllamaBackend::from_config(&config.inference.ollama)?;
+    let (ollama_child, ollama) = plan.actor(backend::ollama::NAME, move || ollama_backend.clone());
 
     let (judge, notary) = (gate_chain.clone(), envelope.clone());
     let backends = vec![(Tier::Edge, edge), (Tier::Local, ollama)];
@@ -162,7 +162,7 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
         inference_router::InferenceRouter::new(judge.clone(), notary.clone(), backends.clone())
     });
     let inference_children = vec![edge_child, ollama_child, router_child];
-    let inference_child = plan.group("inference", Strategy::OneForOne, inference_children);
+    let inference_child = plan.group(plan::INFERENCE, Strategy::OneForOne, inference_children);
 
     let roster = Roster {
         supervisor: supervisor.clone(),
@@ -196,4 +196,85 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let node = Node { root, roster, metrics, address, grace, store, _lock: lock };
     node.introduce(&config).await;
     Ok(node)
+}
+
+impl Node {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Every address that may be used from outside the tree.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Its metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Waits until it ends by itself, which it does when a critical actor cannot be kept alive.
+    pub async fn ended(&self) -> Exit {
+        self.root.ended().await
+    }
+
+    /// Stops every actor in order, those that take work first and the keys last, then closes the
+    /// store. What has not ended within the configured time is killed.
+    pub async fn shutdown(&self) -> Exit {
+        let exit = self.root.shutdown(self.grace).await;
+        let store = Arc::clone(&self.store);
+        if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
+            warn!("the store did not close");
+        }
+        exit
+    }
+
+    /// Says who and where it is, in a few lines.
+    async fn introduce(&self, config: &Config) {
+        let wait = Deadline::after(INTRODUCTION_WAIT);
+        let active = self.roster.identity.call(wait, |reply| IdentityMsg::Active { reply }).await;
+        let node = active.map(|identity| identity.node_id.to_string()).unwrap_or_default();
+        let data_dir = config.node.data_dir.display();
+        info!(address = %self.address, node, %data_dir, "the node is up");
+        info!("print the API token with: bizra token --data-dir {data_dir}");
+        let models = self.roster.inference.call(wait, |reply| InferenceMsg::Models { reply }).await;
+        for model in models.unwrap_or_default() {
+            let note = model.note.unwrap_or_default();
+            info!(model = model.name, tier = %model.tier, available = model.is_available, note, "model");
+        }
+        if config.auth.mode == AuthMode::TrustLoopback {
+            warn!("auth.mode is trust-loopback: every user of this machine can sign as this node");
+        }
+    }
+}
+
+fn constitution(config: &Config) -> Result<Constitution, StartError> {
+    let Some(path) = &config.gates.constitution else {
+        return Ok(Constitution::parse("built in", DEFAULT_TOML)?);
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| StartError::ConstitutionFile { path: path.clone(), source })?;
+    Ok(Constitution::parse(&path.display().to_string(), &text)?)
+}
+
+fn mode(mode: AuthMode) -> Mode {
+    match mode {
+        AuthMode::Token => Mode::Token,
+        AuthMode::Local => Mode::Local,
+        AuthMode::TrustLoopback => Mode::TrustLoopback,
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let http = &config.http;
+    Limits {
+        connections_max: http.connections_max,
+        header_timeout: Duration::from_secs(http.header_seconds),
+        idle_timeout: Duration::from_secs(http.idle_seconds),
+        body_bytes_max: http.body_bytes_max,
+        request_timeout: Duration::from_secs(http.request_seconds),
+        generate_timeout: Duration::from_secs(http.generate_seconds),
+        ..Limits::default()
+    }
 }

@@ -33,24 +33,32 @@ pub const NAME: &str = "inference-router";
 /// seconds, and a list is not worth more.
 const LIST_WAIT: Duration = Duration::from_secs(3);
 
-/// A backend and where it stands.
+/// A backend and where its models run.
 #[derive(Clone, Debug)]
-pub struct Backend {
-    /// Where its models run.
-    pub tier: Tier,
-    /// Its actor.
-    pub addr: Addr<BackendMsg>,
+struct Backend {
+    tier: Tier,
+    addr: Addr<BackendMsg>,
 }
 
 /// What a restart needs; a restart loses nothing.
 #[derive(Clone, Debug)]
 pub struct InferenceRouter {
-    /// Judges prompts and answers.
-    pub gate_chain: Addr<GateChainMsg>,
-    /// Seals answers.
-    pub envelope: Addr<EnvelopeMsg>,
-    /// Every backend, lowest tier first.
-    pub backends: Arc<[Backend]>,
+    gate_chain: Addr<GateChainMsg>,
+    envelope: Addr<EnvelopeMsg>,
+    backends: Arc<[Backend]>,
+}
+
+impl InferenceRouter {
+    /// A router that has prompts and answers judged by `gate_chain` and answers sealed by
+    /// `envelope`. `backends` are listed in the order given, lowest tier first.
+    pub fn new(
+        gate_chain: Addr<GateChainMsg>,
+        envelope: Addr<EnvelopeMsg>,
+        backends: impl IntoIterator<Item = (Tier, Addr<BackendMsg>)>,
+    ) -> Self {
+        let backends = backends.into_iter().map(|(tier, addr)| Backend { tier, addr }).collect();
+        Self { gate_chain, envelope, backends }
+    }
 }
 
 impl Actor for InferenceRouter {

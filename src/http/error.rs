@@ -220,9 +220,7 @@ impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         let code = match error {
             RequestError::PromptEmpty => "EMPTY_PROMPT",
-            RequestError::PromptTooLong { .. } | RequestError::SystemTooLong { .. } => {
-                "PROMPT_TOO_LONG"
-            }
+            RequestError::PromptTooLong { .. } => "PROMPT_TOO_LONG",
             RequestError::Tier(_) => "UNKNOWN_TIER",
             RequestError::MaxTokens { .. }
             | RequestError::Temperature(_)

@@ -14,6 +14,7 @@ use crate::actors::backend::{answer, now_ms};
 use crate::adapters::edge::demo::{DEMO, DEMO_NAME, DEMO_NOTE};
 use crate::adapters::edge::generate::{Limits, generate};
 use crate::adapters::edge::model::{EdgeModel, ModelSource};
+use crate::config;
 use crate::domain::inference::{BackendError, Generated, InferenceRequest, ModelInfo, Tier};
 use crate::messages::backend::BackendMsg;
 
@@ -52,6 +53,11 @@ impl EdgeBackend {
             model: Arc::new(watch::Sender::new(Load::Waiting)),
             places: Arc::new(Semaphore::new(parallel)),
         }
+    }
+
+    /// What the configuration asks for.
+    pub fn from_config(config: &config::Edge) -> Self {
+        Self::new(config.model.as_deref(), config.parallel, Limits::default())
     }
 
     /// Begins to load the model unless it is there or on its way. A file that was missing or

@@ -9,7 +9,8 @@ use tracing::{info, warn};
 
 use crate::actor::{Actor, Failure, Turn};
 use crate::actors::backend::{answer, now_ms};
-use crate::adapters::ollama::{Description, Part, Server, ServerError};
+use crate::adapters::ollama::{Description, Part, Server, ServerError, Waits};
+use crate::config;
 use crate::domain::inference::route::is_same_model;
 use crate::domain::inference::{BackendError, Generated, InferenceRequest, ModelInfo, Tier};
 use crate::messages::backend::BackendMsg;
@@ -59,6 +60,16 @@ impl OllamaBackend {
             seen: Arc::new(watch::Sender::new(Seen::default())),
             doubt: Arc::default(),
         }
+    }
+
+    /// What the configuration asks for.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub fn from_config(config: &config::Ollama) -> Result<Self, ServerError> {
+        let probe = Duration::from_millis(config.probe_timeout_ms);
+        let server = Server::new(&config.url, Waits { probe, ..Waits::default() })?;
+        Ok(Self::new(server, config.model.clone(), Duration::from_secs(config.probe_seconds)))
     }
 
     /// Looks for the server for ever.
