@@ -230,6 +230,9 @@ fn check(name: &str, text: &str) -> Vec<String> {
         for name in banned.iter().filter(|name| !is_test && mentions(code, name)) {
             broken.push(format!(":{at}: must not use {name}"));
         }
+        if !is_test && names_other_actor(name, code) {
+            broken.push(format!(":{at}: must not use crate::actors of another actor"));
+        }
         if name.starts_with("src/") {
             for (word, reason) in WORDS.iter().filter(|(word, _)| mentions(code, word)) {
                 broken.push(format!(":{at}: must not say {word}: {reason}"));
@@ -260,11 +263,17 @@ fn banned(name: &str) -> Vec<&'static str> {
     if path.starts_with("messages/") && path != "messages/addr" {
         banned.push("ractor");
     }
-    // An actor knows no other actor; its own submodules it may name.
-    if path.starts_with("actors/") {
-        banned.push("crate::actors");
-    }
     banned
+}
+
+/// Whether an actor's file names another actor. Its own submodules it may name.
+fn names_other_actor(name: &str, code: &str) -> bool {
+    let Some(path) = name.strip_prefix("src/actors/") else { return false };
+    let own = path.split(['/', '.']).next().unwrap();
+    code.match_indices("crate::actors").any(|(at, path)| {
+        let rest = code[at + path.len()..].trim_start_matches("::");
+        !rest.strip_prefix(own).is_some_and(|rest| rest.starts_with([':', ';', ' ']))
+    })
 }
 
 /// A manifest must leave panics to unwind: supervision rests on it.
@@ -310,6 +319,16 @@ fn a_forbidden_import_is_reported_with_its_line() {
         ("src/messages/event.rs", "use ractor::OutputPort;", "must not use ractor"),
         ("src/actors/identity.rs", "use crate::http::App;", "must not use crate::http"),
         ("src/actors/identity.rs", "use crate::actors::envelope;", "must not use crate::actors"),
+        (
+            "src/actors/backend/edge.rs",
+            "use crate::actors::backends;",
+            "must not use crate::actors",
+        ),
+        (
+            "src/actors/http.rs",
+            "use crate::actors::{http, identity};",
+            "must not use crate::actors",
+        ),
         ("src/config/load.rs", "    std::env::var(\"X\")", "must not use std::env"),
         ("src/node.rs", "    let (a, b) = unbounded_channel();", "every queue has a limit"),
         ("src/node.rs", "    actor.call(ask, None)", "without a deadline"),
@@ -329,6 +348,7 @@ fn what_is_allowed_is_not_reported() {
         ("src/domain/gate.rs", "    let brand::new = operand;"),
         ("src/actors/identity.rs", "use crate::actor::Actor;"),
         ("src/actors/http.rs", "use crate::http::router;"),
+        ("src/actors/backend/edge.rs", "use crate::actors::backend::Shared;"),
         ("src/messages/addr.rs", "use ractor::ActorRef;"),
         ("src/domain/gate.rs", "#[cfg(test)]\nuse rand::Rng;"),
         ("tests/addr.rs", "use ractor::Actor;"),

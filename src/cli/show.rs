@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// Members that are no objects, one per line; arrays as their JSON.
+/// Members that are no objects, one per line; arrays as their JSON. Whoever wants the rest asks for
+/// the JSON of it all.
 pub fn fields(answer: &Value) -> String {
     let Some(members) = answer.as_object() else { return format!("{answer}\n") };
     let width = members.keys().map(String::len).max().unwrap_or_default();
     let mut text = String::new();
-    for (key, value) in members {
+    for (key, value) in members.iter().filter(|(_, value)| !value.is_object()) {
         let _ = writeln!(text, "{key:width$}  {}", plain(value));
     }
     text
@@ -185,6 +186,12 @@ inference *  running     1.5m  1       0         0/8
   edge       restarting        3       2         1/64   panic: a\\nb\\u{1b}
 ";
         assert_eq!(tree(&answer), expected);
+    }
+
+    #[test]
+    fn fields_are_aligned_and_leave_objects_out() {
+        let answer = json!({ "a": 1, "long": [true, null], "inner": { "b": 2 }, "none": null });
+        assert_eq!(fields(&answer), "a      1\nlong   [true,null]\nnone   \n");
     }
 
     #[test]
