@@ -39,7 +39,6 @@ impl Proof<'_> {
             ttl_s: TTL_S,
             audience: None,
             provenance: Vec::new(),
-            constitution: receipt.constitution_digest(),
             gates: Some(self.gates()),
             payload: self.payload(),
         })
