@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bizra_omega::actors::envelope::Envelope;
@@ -37,7 +38,7 @@ struct Desk {
     root: Root,
     identity: Addr<IdentityMsg>,
     envelope: Addr<EnvelopeMsg>,
-    store: Store,
+    store: Arc<Store>,
     _dir: tempfile::TempDir,
 }
 
@@ -49,16 +50,15 @@ async fn desk_with(now_ms: fn() -> i64, limits: ReplayLimits) -> Desk {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(Strategy::OneForOne);
     let metrics = &settings.metrics;
-    let keystore = Keystore::new(dir.path());
-    let make = move || Identity::new(keystore.clone());
+    let keystore = Arc::new(Keystore::new(dir.path()));
+    let make = move || Identity { keystore: Arc::clone(&keystore) };
     let (identity_child, identity) =
         ChildSpec::actor("identity", permanent(), SECOND, 256, metrics, make);
-    let store = Store::open(dir.path()).unwrap();
-    let (signer, log) = (identity.clone(), store.clone());
+    let store = Arc::new(Store::open(dir.path()).unwrap());
+    let (signer, log) = (identity.clone(), Arc::clone(&store));
     let make = move || {
-        Envelope::new(signer.clone(), log.clone(), domain_separated_digest(b"constitution"))
-            .with_clock(now_ms)
-            .with_limits(limits)
+        let (identity, store) = (signer.clone(), Arc::clone(&log));
+        Envelope { identity, store, limits, now_ms }
     };
     let (envelope_child, envelope) =
         ChildSpec::actor("envelope", permanent(), SECOND, 256, metrics, make);
@@ -110,6 +110,7 @@ fn draft(id: u8, payload: Value) -> Draft {
         ttl_s: 60,
         audience: None,
         provenance: Vec::new(),
+        constitution: domain_separated_digest(b"constitution"),
         gates: None,
         payload,
     }

@@ -25,14 +25,8 @@ const TASK_ITEMS: usize = 8;
 /// The identity actor.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    keystore: Keystore,
-}
-
-impl Identity {
-    /// An actor over this keystore. All incarnations share it, so that two never write at once.
-    pub fn new(keystore: Keystore) -> Self {
-        Self { keystore }
-    }
+    /// Shared by all incarnations, so that two never write at once.
+    pub keystore: Arc<Keystore>,
 }
 
 impl Actor for Identity {
@@ -41,7 +35,7 @@ impl Actor for Identity {
     type State = ();
 
     async fn start(&self) -> Result<(), Failure> {
-        let keystore = self.keystore.clone();
+        let keystore = Arc::clone(&self.keystore);
         tokio::task::spawn_blocking(move || keystore.load()).await??;
         Ok(())
     }
@@ -52,7 +46,7 @@ impl Actor for Identity {
                 reply.send(Err(IdentityError::Batch { max: BATCH_MAX }));
             }
             IdentityMsg::Sign { key_use, messages, reply } => {
-                let keystore = self.keystore.clone();
+                let keystore = Arc::clone(&self.keystore);
                 turn.spawn(async move { sign(&keystore, key_use, messages, reply).await });
             }
             IdentityMsg::Verify { claims, reply } if claims.len() > BATCH_MAX => {
@@ -65,7 +59,7 @@ impl Actor for Identity {
                 }
             }),
             IdentityMsg::Generate { label, activate, reply } => {
-                let keystore = self.keystore.clone();
+                let keystore = Arc::clone(&self.keystore);
                 turn.spawn_blocking(move || reply.send(generate(&keystore, label, activate)));
             }
             IdentityMsg::Active { reply } => {

@@ -105,14 +105,13 @@ pub struct Identity {
     pub key: Arc<NodeKey>,
 }
 
-/// A keystore on disk, and what was last read of it. Clones are one keystore: whichever of them
-/// reads or writes, all know the outcome.
-#[derive(Clone, Debug)]
+/// A keystore on disk, and what was last read of it. One value is shared by all who use it.
+#[derive(Debug)]
 pub struct Keystore {
     dir: PathBuf,
-    known: Arc<ArcSwap<Vec<Identity>>>,
+    known: ArcSwap<Vec<Identity>>,
     /// Held while the disk is read or written and until the outcome is in `known`.
-    one_at_a_time: Arc<Mutex<()>>,
+    one_at_a_time: Mutex<()>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -131,8 +130,8 @@ impl Keystore {
     pub fn new(data_dir: &Path) -> Self {
         Self {
             dir: data_dir.join("identities"),
-            known: Arc::default(),
-            one_at_a_time: Arc::default(),
+            known: ArcSwap::default(),
+            one_at_a_time: Mutex::default(),
         }
     }
 

@@ -118,14 +118,9 @@ struct Job {
     reply: oneshot::Sender<Result<Outcome, StoreError>>,
 }
 
-/// An open store. It is opened once; its clones share it, and the last one closes it.
-#[derive(Clone, Debug)]
-pub struct Store {
-    inner: Arc<Inner>,
-}
-
+/// An open store. It is opened once and shared by everybody who uses it.
 #[derive(Debug)]
-struct Inner {
+pub struct Store {
     db: Arc<Database>,
     queue: Mutex<Option<SyncSender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -169,7 +164,7 @@ impl Store {
             move || write_all(&db, &jobs, &broken)
         })?;
         let (queue, writer) = (Mutex::new(Some(queue)), Mutex::new(Some(writer)));
-        Ok(Self { inner: Arc::new(Inner { db, queue, writer, broken }) })
+        Ok(Self { db, queue, writer, broken })
     }
 
     /// Logs an envelope, unless its id is in the log. Answers when the log is on disk.
@@ -218,7 +213,7 @@ impl Store {
     /// [`StoreError::Read`].
     pub fn find_envelope(&self, id: EnvelopeId) -> Result<Option<Vec<u8>>, StoreError> {
         let find = || -> Result<Option<Vec<u8>>, redb::Error> {
-            let read = self.inner.db.begin_read()?;
+            let read = self.db.begin_read()?;
             let Some(table) = unless_absent(read.open_table(ENVELOPES))? else { return Ok(None) };
             Ok(table.get(&id.0)?.map(|json| json.value().to_vec()))
         };
@@ -231,7 +226,7 @@ impl Store {
     /// [`StoreError::Read`].
     pub fn load_replay(&self) -> Result<Replay, StoreError> {
         let load = || -> Result<Replay, redb::Error> {
-            let read = self.inner.db.begin_read()?;
+            let read = self.db.begin_read()?;
             let mut replay = Replay { nonces: Vec::new(), closed_until_ms: i64::MIN };
             if let Some(table) = unless_absent(read.open_table(META))?
                 && let Some(closed) = table.get(CLOSED_UNTIL)?
@@ -251,18 +246,23 @@ impl Store {
 
     /// Writes what waits and closes the writer; reading goes on. Waits for the disk.
     pub fn close(&self) {
-        self.inner.close();
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // If it panicked, those who waited for it have been told already.
+            let _ = writer.join();
+        }
     }
 
     /// Whether writes are refused since one failed, and why.
     pub fn broken(&self) -> Option<&str> {
-        self.inner.broken.get().map(String::as_str)
+        self.broken.get().map(String::as_str)
     }
 
     async fn submit(&self, op: Op) -> Result<Outcome, StoreError> {
         let (reply, outcome) = oneshot::channel();
         {
-            let queue = self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             let queue = queue.as_ref().ok_or(StoreError::Closed)?;
             queue.try_send(Job { op, reply }).map_err(|error| match error {
                 TrySendError::Full(_) => StoreError::Busy,
@@ -273,18 +273,7 @@ impl Store {
     }
 }
 
-impl Inner {
-    fn close(&self) {
-        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
-            // If it panicked, those who waited for it have been told already.
-            let _ = writer.join();
-        }
-    }
-}
-
-impl Drop for Inner {
+impl Drop for Store {
     fn drop(&mut self) {
         self.close();
     }
@@ -338,14 +327,6 @@ fn size(op: &Op) -> usize {
 }
 
 fn write<'a>(
-    db: &Database,
-    ops: impl Iterator<Item = &'a Op>,
-) -> Result<Vec<Outcome>, Box<redb::Error>> {
-    write_once(db, ops).map_err(Box::new)
-}
-
-#[expect(clippy::result_large_err, reason = "boxed by its only caller")]
-fn write_once<'a>(
     db: &Database,
     ops: impl Iterator<Item = &'a Op>,
 ) -> Result<Vec<Outcome>, redb::Error> {

@@ -67,7 +67,7 @@ fn a_generated_identity_is_kept_and_signs_only_when_activated() {
     assert!(!second.is_active);
     assert_eq!((all.len(), all[0].info.node_id), (2, first.node_id));
     let third = home.store.generate(None, true).unwrap();
-    let all = home.store.clone().identities();
+    let all = home.store.identities();
     assert!(third.is_active);
     assert_eq!(all[0].info, third);
     let reloaded = Keystore::new(home.dir.path()).load().unwrap();
