@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::actor::{Actor, Failure, Turn};
 use crate::adapters::store::{Appended, Recorded, Store, StoreError};
+use crate::domain::digest::Digest;
 use crate::domain::envelope::{
     Draft, EnvelopeId, Options, Parent, Report, SealError, Sealed, Unsigned, Verified, examine,
 };
@@ -19,7 +20,7 @@ use crate::domain::id::NodeId;
 use crate::domain::identity::{KeyUse, PublicKey};
 use crate::domain::reject::RejectCode;
 use crate::domain::replay::{Nonce, ReplayError, ReplayLimits, ReplayWindow};
-use crate::messages::addr::{Addr, CallError, Deadline, Message, Reply};
+use crate::messages::addr::{Addr, CallError, Deadline, Reply};
 use crate::messages::envelope::EnvelopeMsg;
 use crate::messages::identity::IdentityMsg;
 
@@ -35,21 +36,38 @@ const KEYS_MAX: usize = 3;
 /// The envelope actor.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    /// Signs.
-    pub identity: Addr<IdentityMsg>,
-    /// Outlives every incarnation.
-    pub store: Arc<Store>,
-    /// How much the replay window remembers.
-    pub limits: ReplayLimits,
-    /// The wall clock, in milliseconds since the Unix epoch: [`system_now_ms`] outside tests.
-    pub now_ms: fn() -> i64,
+    identity: Addr<IdentityMsg>,
+    store: Store,
+    constitution: Digest,
+    limits: ReplayLimits,
+    now_ms: fn() -> i64,
+}
+
+impl Envelope {
+    /// An actor that has `identity` sign, keeps its memory in `store` and seals under
+    /// `constitution`. All incarnations share the store.
+    pub fn new(identity: Addr<IdentityMsg>, store: Store, constitution: Digest) -> Self {
+        let limits = ReplayLimits::default();
+        Self { identity, store, constitution, limits, now_ms: system_now_ms }
+    }
+
+    /// Sets how much the replay window remembers.
+    pub fn with_limits(self, limits: ReplayLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Sets the clock that age is measured by, in milliseconds since the Unix epoch.
+    pub fn with_clock(self, now_ms: fn() -> i64) -> Self {
+        Self { now_ms, ..self }
+    }
 }
 
 /// What one incarnation and its tasks share.
 #[derive(Debug)]
 pub struct Desk {
     identity: Addr<IdentityMsg>,
-    store: Arc<Store>,
+    store: Store,
+    constitution: Digest,
     now_ms: fn() -> i64,
     window: Mutex<ReplayWindow>,
     /// The key that signed last. Only a guess at the next: the signature says who made it.
@@ -70,7 +88,7 @@ impl Actor for Envelope {
     type State = Arc<Desk>;
 
     async fn start(&self) -> Result<Arc<Desk>, Failure> {
-        let store = Arc::clone(&self.store);
+        let store = self.store.clone();
         let replay = tokio::task::spawn_blocking(move || store.load_replay()).await??;
         let mut window = ReplayWindow::new(self.limits, replay.closed_until_ms);
         for (nonce, expires_ms) in replay.nonces {
@@ -78,7 +96,8 @@ impl Actor for Envelope {
         }
         Ok(Arc::new(Desk {
             identity: self.identity.clone(),
-            store: Arc::clone(&self.store),
+            store: self.store.clone(),
+            constitution: self.constitution,
             now_ms: self.now_ms,
             window: Mutex::new(window),
             key: ArcSwapOption::empty(),
@@ -121,8 +140,9 @@ impl Desk {
             }
         };
         let is_large = weight_up_to(&draft.payload, LARGE_BYTES) >= LARGE_BYTES;
-        let unsigned =
-            beside(is_large, move || draft.prepare(&key)).await.map_err(unavailable)??;
+        let constitution = self.constitution;
+        let prepared = beside(is_large, move || draft.prepare(&key, constitution)).await;
+        let unsigned = prepared.map_err(unavailable)??;
         let sealed = self.sign(unsigned, key, deadline).await?;
         let id = sealed.id;
         match self.store.append_envelope(id, sealed.to_bytes()).await.map_err(unavailable)? {
@@ -254,7 +274,7 @@ impl Desk {
         if parents.is_empty() {
             return report;
         }
-        let store = Arc::clone(&self.store);
+        let store = self.store.clone();
         let look_up = move || resolve(&store, &parents);
         match beside(true, look_up).await {
             Ok(Ok(found)) => report.pass("provenance", Some(found)),
@@ -267,7 +287,7 @@ impl Desk {
     }
 
     async fn find(&self, id: EnvelopeId) -> Result<Option<Sealed>, SealError> {
-        let store = Arc::clone(&self.store);
+        let store = self.store.clone();
         let found = beside(true, move || store.find_envelope(id)).await;
         let found = found.map_err(unavailable)?.map_err(unavailable)?;
         found.map(|bytes| read_logged(id, &bytes)).transpose()
@@ -277,10 +297,7 @@ impl Desk {
         &self,
         deadline: Deadline,
         ask: impl Fn(Reply<T>) -> IdentityMsg + Send,
-    ) -> Result<T, CallError>
-    where
-        IdentityMsg: Message,
-    {
+    ) -> Result<T, CallError> {
         self.identity.call(deadline, ask).await
     }
 }

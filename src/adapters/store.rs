@@ -118,9 +118,14 @@ struct Job {
     reply: oneshot::Sender<Result<Outcome, StoreError>>,
 }
 
-/// An open store. It is opened once and shared by everybody who uses it.
-#[derive(Debug)]
+/// An open store. It is opened once; its clones share it, and the last one closes it.
+#[derive(Clone, Debug)]
 pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     db: Arc<Database>,
     queue: Mutex<Option<SyncSender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -164,7 +169,7 @@ impl Store {
             move || write_all(&db, &jobs, &broken)
         })?;
         let (queue, writer) = (Mutex::new(Some(queue)), Mutex::new(Some(writer)));
-        Ok(Self { db, queue, writer, broken })
+        Ok(Self { inner: Arc::new(Inner { db, queue, writer, broken }) })
     }
 
     /// Logs an envelope, unless its id is in the log. Answers when the log is on disk.
@@ -213,7 +218,7 @@ impl Store {
     /// [`StoreError::Read`].
     pub fn find_envelope(&self, id: EnvelopeId) -> Result<Option<Vec<u8>>, StoreError> {
         let find = || -> Result<Option<Vec<u8>>, redb::Error> {
-            let read = self.db.begin_read()?;
+            let read = self.inner.db.begin_read()?;
             let Some(table) = unless_absent(read.open_table(ENVELOPES))? else { return Ok(None) };
             Ok(table.get(&id.0)?.map(|json| json.value().to_vec()))
         };
@@ -226,7 +231,7 @@ impl Store {
     /// [`StoreError::Read`].
     pub fn load_replay(&self) -> Result<Replay, StoreError> {
         let load = || -> Result<Replay, redb::Error> {
-            let read = self.db.begin_read()?;
+            let read = self.inner.db.begin_read()?;
             let mut replay = Replay { nonces: Vec::new(), closed_until_ms: i64::MIN };
             if let Some(table) = unless_absent(read.open_table(META))?
                 && let Some(closed) = table.get(CLOSED_UNTIL)?
@@ -246,23 +251,18 @@ impl Store {
 
     /// Writes what waits and closes the writer; reading goes on. Waits for the disk.
     pub fn close(&self) {
-        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
-            // If it panicked, those who waited for it have been told already.
-            let _ = writer.join();
-        }
+        self.inner.close();
     }
 
     /// Whether writes are refused since one failed, and why.
     pub fn broken(&self) -> Option<&str> {
-        self.broken.get().map(String::as_str)
+        self.inner.broken.get().map(String::as_str)
     }
 
     async fn submit(&self, op: Op) -> Result<Outcome, StoreError> {
         let (reply, outcome) = oneshot::channel();
         {
-            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let queue = self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner);
             let queue = queue.as_ref().ok_or(StoreError::Closed)?;
             queue.try_send(Job { op, reply }).map_err(|error| match error {
                 TrySendError::Full(_) => StoreError::Busy,
@@ -273,7 +273,18 @@ impl Store {
     }
 }
 
-impl Drop for Store {
+impl Inner {
+    fn close(&self) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // If it panicked, those who waited for it have been told already.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }

@@ -89,8 +89,6 @@ pub struct Draft {
     pub audience: Option<NodeId>,
     /// What it was made from, at most 64.
     pub provenance: Vec<Parent>,
-    /// Digest of the constitution it is made under.
-    pub constitution: Digest,
     /// The receipt of the gates that judged the payload.
     pub gates: Option<Value>,
     /// Any I-JSON value.
@@ -98,11 +96,12 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Lays out the envelope for the node with this key, ready to be signed.
+    /// Lays out the envelope for the node with this key and the constitution that it enforces, ready
+    /// to be signed.
     ///
     /// # Errors
     /// [`SealError::Invalid`] if the draft breaks a rule of the format.
-    pub fn prepare(self, key: &PublicKey) -> Result<Unsigned, SealError> {
+    pub fn prepare(self, key: &PublicKey, constitution: Digest) -> Result<Unsigned, SealError> {
         if !(1..=TTL_S_MAX).contains(&self.ttl_s) {
             return Err(invalid(format!("ttl {} is not in 1..={TTL_S_MAX} seconds", self.ttl_s)));
         }
@@ -140,7 +139,7 @@ impl Draft {
             ("audience", self.audience.map_or(Value::Null, |node| Value::String(node.to_hex()))),
             ("content_hash", Value::String(domain_separated_digest(&payload).to_hex())),
             ("provenance", Value::Array(provenance)),
-            ("constitution", Value::String(self.constitution.to_hex())),
+            ("constitution", Value::String(constitution.to_hex())),
             ("gates", self.gates.unwrap_or(Value::Null)),
         ];
         let header: Map<String, Value> =

@@ -179,7 +179,7 @@ mod tests {
         };
         for state in [Failed, Fenced, Stopped, Stopping, Waiting] {
             let lost = actor(state, true, vec![]);
-            assert_eq!(Condition::of(&[lost.clone()], true), Condition::Unhealthy);
+            assert_eq!(Condition::of(std::slice::from_ref(&lost), true), Condition::Unhealthy);
             let below = actor(Running, true, vec![actor(Running, false, vec![]), lost]);
             assert_eq!(Condition::of(&[below], true), Condition::Unhealthy);
             let lesser = [actor(state, false, vec![]), actor(Running, true, vec![])];

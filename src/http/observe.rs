@@ -172,3 +172,96 @@ impl Drop for Record {
 fn milliseconds(elapsed: Duration) -> f64 {
     (elapsed.as_secs_f64() * 1e6).round() / 1e3
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use http_body_util::BodyExt;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::http::app::Parameters;
+    use crate::http::auth::{Auth, Mode, Token};
+    use crate::http::limits::Limits;
+    use crate::http::origin::Origins;
+    use crate::http::server::Readiness;
+    use crate::messages::addr::{Addr, Message};
+    use crate::messages::event::Events;
+    use crate::messages::roster::Roster;
+
+    fn app() -> App {
+        fn nobody<M: Message>(metrics: &Metrics) -> Addr<M> {
+            Addr::new("nobody", 1, metrics.addr("nobody"))
+        }
+        let metrics = Metrics::new();
+        App::new(Parameters {
+            roster: Roster {
+                supervisor: nobody(&metrics),
+                identity: nobody(&metrics),
+                gate_chain: nobody(&metrics),
+                envelope: nobody(&metrics),
+                inference: nobody(&metrics),
+                events: Events::default(),
+            },
+            metrics,
+            auth: Auth::new(Mode::Local, Token::new(String::from("x").into())),
+            origins: Origins::default(),
+            limits: Limits::default(),
+            readiness: Readiness::default(),
+            started: Instant::now(),
+            data_dir: "/".into(),
+            has_drills: false,
+        })
+    }
+
+    async fn answer(app: &App, routes: Router<App>) -> (u16, HeaderMap, Value) {
+        let layer = from_fn_with_state(app.clone(), observe);
+        let service = routes.layer(layer).with_state(app.clone());
+        let request = Request::get("/").header("host", "localhost").body(Body::empty()).unwrap();
+        let (parts, body) = service.oneshot(request).await.unwrap().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        (parts.status.as_u16(), parts.headers, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_handler_is_an_error_without_its_text() {
+        let app = app();
+        let panics = get(async || -> &'static str { panic!("the secret is 42") });
+        let (status, _, json) = answer(&app, Router::new().route("/", panics)).await;
+        assert_eq!((status, &json["code"]), (500, &Value::from("INTERNAL")));
+        assert!(!json.to_string().contains("42"), "{json}");
+        let text = app.metrics.encode().unwrap();
+        assert!(text.contains("http_requests_in_flight 0"), "{text}");
+        assert!(text.contains("status=\"500\"} 1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_framework_has_the_shape_of_ours() {
+        let app = app();
+        for status in [400, 404, 405, 418, 500, 502] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let plain = get(async move || (status, "inner text"));
+            let (told, headers, json) = answer(&app, Router::new().route("/", plain)).await;
+            assert_eq!(told, status.as_u16());
+            assert_eq!(headers[CONTENT_TYPE], "application/json");
+            assert!(json["code"].is_string() && json["request_id"].is_string());
+            assert!(!json.to_string().contains("inner text"), "{json}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_is_counted_as_one_that_left() {
+        let app = app();
+        let layer = from_fn_with_state(app.clone(), observe);
+        let waits = get(async || std::future::pending::<()>().await);
+        let service = Router::new().route("/", waits).layer(layer).with_state(app.clone());
+        let request = Request::get("/").header("host", "localhost").body(Body::empty()).unwrap();
+        let left = tokio::time::timeout(Duration::from_millis(20), service.oneshot(request)).await;
+        assert!(left.is_err());
+        let text = app.metrics.encode().unwrap();
+        assert!(text.contains("status=\"499\"} 1"), "{text}");
+    }
+}

@@ -38,6 +38,11 @@ impl Pace {
         self.begun.fetch_add(1, Ordering::AcqRel);
         InFlight(Arc::clone(self))
     }
+
+    /// Whether there has been a request.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire) > 0
+    }
 }
 
 /// A request in flight.

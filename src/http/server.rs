@@ -32,6 +32,10 @@ use crate::metrics::Metrics;
 /// again would only burn the CPU that could free some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long a draining server still waits for the first request of a connection: whoever has just
+/// connected has it on the way.
+const NEWCOMER_WAIT: Duration = Duration::from_millis(250);
+
 /// The most that hyper buffers of a connection. Larger than any head we accept, so that a head
 /// over our own limit still gets a proper answer.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -201,6 +205,7 @@ fn serve(
         write: limits.write_timeout,
     };
     let pace = Arc::new(Pace::default());
+    let newcomer = Arc::clone(&pace);
     let service = {
         let pace = Arc::clone(&pace);
         hyper::service::service_fn(move |request| {
@@ -225,8 +230,15 @@ fn serve(
         let mut connection = pin!(builder.serve_connection(io, service));
         tokio::select! {
             ended = connection.as_mut() => return ended,
-            _ = steps.changed() => connection.as_mut().graceful_shutdown(),
+            _ = steps.changed() => {}
         }
+        if !newcomer.has_begun() {
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                () = tokio::time::sleep(NEWCOMER_WAIT) => {}
+            }
+        }
+        connection.as_mut().graceful_shutdown();
         tokio::select! {
             ended = connection => ended,
             _ = steps.changed() => Ok(()),
@@ -252,5 +264,23 @@ impl fmt::Display for Chain<'_> {
             source = cause.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_accept_loop_that_ended_is_noticed() {
+        let mut loops = JoinSet::new();
+        loops.spawn(std::future::pending());
+        let mut accepting = Accepting(loops);
+        assert!(!accepting.is_over());
+        let ended = accepting.0.spawn(async {});
+        while !ended.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert!(accepting.is_over());
     }
 }

@@ -140,10 +140,10 @@ async fn expired_nonces_are_removed_and_the_window_stays_closed() {
 
 #[tokio::test]
 async fn many_at_once_share_transactions_and_each_is_answered() {
-    let store = Arc::new(Disk::default().open());
+    let store = Disk::default().open();
     let tasks: Vec<_> = (0..600_u32)
         .map(|number| {
-            let store = Arc::clone(&store);
+            let store = store.clone();
             tokio::spawn(async move {
                 // Every id twice.
                 let mut id = [0; 16];
@@ -162,9 +162,9 @@ async fn many_at_once_share_transactions_and_each_is_answered() {
 #[tokio::test]
 async fn closing_writes_what_waits() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Arc::new(Store::open(dir.path()).unwrap());
+    let store = Store::open(dir.path()).unwrap();
     let waiting = tokio::spawn({
-        let store = Arc::clone(&store);
+        let store = store.clone();
         async move { store.append_envelope(ID, b"one".to_vec()).await }
     });
     tokio::task::yield_now().await;

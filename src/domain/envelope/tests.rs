@@ -11,6 +11,10 @@ pub(crate) fn key() -> NodeKey {
     NodeKey::from_secret(&std::array::from_fn(|i| i as u8 + 1))
 }
 
+fn constitution() -> Digest {
+    domain_separated_digest(b"constitution")
+}
+
 pub(crate) fn draft(payload: Value) -> Draft {
     Draft {
         id: EnvelopeId([7; 16]),
@@ -18,7 +22,6 @@ pub(crate) fn draft(payload: Value) -> Draft {
         ttl_s: 60,
         audience: None,
         provenance: vec![Parent { id: EnvelopeId([1; 16]), content_hash: [2; 32] }],
-        constitution: domain_separated_digest(b"constitution"),
         gates: Some(json!({ "profile": "check", "gates": [{ "gate": "Schema", "score": 0.97 }] })),
         payload,
     }
@@ -26,7 +29,7 @@ pub(crate) fn draft(payload: Value) -> Draft {
 
 pub(crate) fn seal(draft: Draft) -> Sealed {
     let key = key();
-    let unsigned = draft.prepare(key.public_key()).unwrap();
+    let unsigned = draft.prepare(key.public_key(), constitution()).unwrap();
     let signed = key.sign(KeyUse::Envelope, unsigned.signing_bytes());
     unsigned.finish(&signed).unwrap()
 }
@@ -97,7 +100,7 @@ fn sealing_again_gives_the_same_bytes() {
 fn a_draft_is_known_by_its_content_and_not_by_who_sealed_it() {
     let once = seal(draft(json!([1, 2.0])));
     let other = NodeKey::from_secret(&[9; 32]);
-    let unsigned = draft(json!([1, 2])).prepare(key().public_key()).unwrap();
+    let unsigned = draft(json!([1, 2])).prepare(key().public_key(), constitution()).unwrap();
     let unsigned = unsigned.with_key(other.public_key()).unwrap();
     let signed = other.sign(KeyUse::Envelope, unsigned.signing_bytes());
     let by_other = unsigned.finish(&signed).unwrap();
@@ -368,7 +371,7 @@ fn a_draft_outside_the_limits_is_not_sealed() {
         draft(deep(65)),
     ] {
         let id = wrong.ttl_s;
-        let result = wrong.prepare(key().public_key());
+        let result = wrong.prepare(key().public_key(), constitution());
         assert!(matches!(result, Err(SealError::Invalid(_))), "{id}: {result:?}");
     }
     let deepest = seal(draft(deep(64)));
@@ -378,7 +381,7 @@ fn a_draft_outside_the_limits_is_not_sealed() {
 
 #[test]
 fn another_key_than_the_prepared_one_does_not_finish() {
-    let unsigned = draft(json!(1)).prepare(key().public_key()).unwrap();
+    let unsigned = draft(json!(1)).prepare(key().public_key(), constitution()).unwrap();
     let signed = NodeKey::from_secret(&[9; 32]).sign(KeyUse::Envelope, unsigned.signing_bytes());
     assert!(matches!(unsigned.finish(&signed), Err(SealError::Unavailable(_))));
 }

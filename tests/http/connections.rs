@@ -67,7 +67,7 @@ fn limits() -> Limits {
         header_timeout: Duration::from_millis(150),
         idle_timeout: Duration::from_millis(600),
         write_timeout: Duration::from_millis(200),
-        stop_grace: Duration::from_millis(300),
+        stop_grace: Duration::from_millis(800),
         ..Limits::default()
     }
 }

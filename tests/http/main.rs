@@ -1,0 +1,13 @@
+//! The door of the node: who is let in, what is refused how, what slow clients can do, and what
+//! is served while actors die.
+
+mod admission;
+mod answers;
+mod bodies;
+mod connections;
+mod door;
+mod resources;
+mod restart;
+mod stream;
+#[path = "../support/mod.rs"]
+mod support;
