@@ -4,21 +4,20 @@
 //! stream is read here: ollama-rs 0.3 drops a chunk that ends inside a character, prints what it
 //! cannot read to standard error, and skips the errors that a server reports inside a stream.
 
+pub mod chat;
 pub mod frames;
 
 use std::time::Duration;
 
 use ollama_rs::Ollama;
 use ollama_rs::error::OllamaError;
-use ollama_rs::generation::chat::ChatMessage;
-use ollama_rs::generation::chat::request::ChatMessageRequest;
-use ollama_rs::models::{LocalModel, ModelOptions};
+use ollama_rs::models::LocalModel;
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use crate::adapters::ollama::frames::{Frame, FrameError, Frames};
-use crate::domain::inference::{FinishReason, InferenceRequest};
+use crate::adapters::ollama::chat::{Chat, body};
+use crate::adapters::ollama::frames::FrameError;
+use crate::domain::inference::InferenceRequest;
 
 /// Models that are looked at; a server with more lists its newest first.
 const MODELS_MAX: usize = 256;
@@ -226,15 +225,7 @@ impl Server {
         };
         let status = answer.status();
         if status.is_success() {
-            let waits = self.waits;
-            let max_tokens = request.max_tokens;
-            return Ok(Chat {
-                answer,
-                frames: Frames::default(),
-                waits,
-                has_begun: false,
-                max_tokens,
-            });
+            return Ok(Chat::new(answer, self.waits, request.max_tokens));
         }
         let text = tokio::time::timeout(wait, read_at_most(answer, ERROR_BYTES_MAX));
         let text = text.await.ok().and_then(Result::ok).unwrap_or_default();
@@ -275,114 +266,6 @@ struct Tag {
 #[derive(Debug, Default, Deserialize)]
 struct Details {
     quantization_level: Option<String>,
-}
-
-/// An answer on its way. Dropping it closes the connection, which makes the server stop.
-#[derive(Debug)]
-pub struct Chat {
-    answer: Response,
-    frames: Frames,
-    waits: Waits,
-    has_begun: bool,
-    max_tokens: usize,
-}
-
-/// A part of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Text, not empty.
-    Text(String),
-    /// The end, with the server's own numbers.
-    End {
-        /// Tokens of the prompt; 0 when the server had them in its cache and did not count.
-        prompt_tokens: usize,
-        /// Tokens generated.
-        completion_tokens: usize,
-        /// Why it ended.
-        finish_reason: FinishReason,
-    },
-}
-
-impl Chat {
-    /// The next part. Nothing follows [`Part::End`].
-    ///
-    /// # Errors
-    /// When the connection breaks, the server reports an error or is silent for too long, or the
-    /// answer ends without its last frame: then nobody knows whether it is whole.
-    pub async fn next(&mut self) -> Result<Part, ServerError> {
-        loop {
-            while let Some(frame) = self.frames.next()? {
-                if let Some(part) = self.part(frame) {
-                    return Ok(part);
-                }
-            }
-            let wait =
-                if self.has_begun { self.waits.between_tokens } else { self.waits.first_token };
-            match tokio::time::timeout(wait, self.answer.chunk()).await {
-                Ok(Ok(Some(bytes))) => self.frames.push(&bytes)?,
-                Ok(Ok(None)) => self.frames.end().map_err(|error| self.broken(error.into()))?,
-                Ok(Err(error)) => {
-                    return Err(self.broken(ServerError::Unreadable(reason_of(&error))));
-                }
-                Err(_) => return Err(ServerError::Silent(wait)),
-            }
-        }
-    }
-
-    /// A connection that breaks before anything came is a server that is not there.
-    fn broken(&self, error: ServerError) -> ServerError {
-        match error {
-            ServerError::Unreadable(reason) if !self.has_begun => ServerError::Unreachable(reason),
-            other => other,
-        }
-    }
-
-    fn part(&mut self, frame: Frame) -> Option<Part> {
-        self.has_begun = true;
-        match frame {
-            Frame::Text(text) => (!text.is_empty()).then_some(Part::Text(text)),
-            Frame::End { prompt_tokens, completion_tokens, reason } => {
-                let is_full = match reason.as_deref() {
-                    Some(reason) => reason == "length",
-                    // Servers before 0.1.43 do not say.
-                    None => completion_tokens >= self.max_tokens,
-                };
-                let finish_reason = if is_full { FinishReason::Length } else { FinishReason::Stop };
-                Some(Part::End { prompt_tokens, completion_tokens, finish_reason })
-            }
-        }
-    }
-}
-
-/// The request as the server reads it.
-fn body(model: &str, request: &InferenceRequest) -> Value {
-    let mut messages = Vec::with_capacity(2);
-    messages.extend(request.system.clone().map(ChatMessage::system));
-    messages.push(ChatMessage::user(request.prompt.clone()));
-    let sampling = &request.sampling;
-    #[expect(clippy::cast_possible_truncation, reason = "the server computes with 32 bits")]
-    let mut options = ModelOptions::default()
-        .temperature(sampling.temperature as f32)
-        .num_predict(i32::try_from(request.max_tokens).unwrap_or(i32::MAX));
-    if let Some(top_p) = sampling.top_p {
-        #[expect(clippy::cast_possible_truncation, reason = "the server computes with 32 bits")]
-        let top_p = top_p as f32;
-        options = options.top_p(top_p);
-    }
-    if let Some(seed) = sampling.seed {
-        // ollama-rs has 32 bits for it, the server 64.
-        options = options.extra("seed", seed);
-    }
-    if !request.stop.is_empty() {
-        options = options.stop(request.stop.clone());
-    }
-    let chat = ChatMessageRequest::new(model.to_owned(), messages).options(options);
-    let mut body = json!(chat);
-    body["stream"] = true.into();
-    // Otherwise the server silently drops the beginning of what does not fit its context.
-    body["truncate"] = false.into();
-    body["shift"] = false.into();
-    body
 }
 
 fn refusal(status: StatusCode, model: &str, text: &[u8]) -> ServerError {

@@ -9,7 +9,8 @@ use tracing::{info, warn};
 
 use crate::actor::{Actor, Failure, Turn};
 use crate::actors::backend::{answer, now_ms};
-use crate::adapters::ollama::{Description, Part, Server, ServerError, Waits};
+use crate::adapters::ollama::chat::Part;
+use crate::adapters::ollama::{Description, Server, ServerError, Waits};
 use crate::config;
 use crate::domain::inference::route::is_same_model;
 use crate::domain::inference::{BackendError, Generated, InferenceRequest, ModelInfo, Tier};

@@ -119,7 +119,7 @@ impl<'r> Attempts<'r> {
             return InferenceError::Invalid(error.to_string());
         }
         let outcomes = || self.done.iter().map(|attempt| attempt.outcome);
-        if self.deadline.is_over() || outcomes().last() == Some("timeout") {
+        if self.deadline.is_over() || outcomes().next_back() == Some("timeout") {
             return InferenceError::Timeout;
         }
         if !self.done.is_empty() && outcomes().all(|outcome| outcome == "busy") {

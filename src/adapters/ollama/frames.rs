@@ -52,7 +52,7 @@ pub struct Frames {
     /// What came and was not read yet.
     buffer: Vec<u8>,
     /// Bytes of the buffer that were read.
-    read: usize,
+    taken: usize,
     text_bytes: usize,
     /// A last frame came with text; the text goes first.
     last: Option<Frame>,
@@ -82,8 +82,8 @@ impl Frames {
     /// # Errors
     /// [`FrameError::TooLong`] when a line never ends.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), FrameError> {
-        self.buffer.drain(..self.read);
-        self.read = 0;
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
         self.buffer.extend_from_slice(chunk);
         let is_over =
             self.buffer.len() > LINE_BYTES_MAX && !self.buffer[..LINE_BYTES_MAX].contains(&b'\n');
@@ -98,7 +98,7 @@ impl Frames {
     /// # Errors
     /// [`FrameError::Cut`] when nothing is left, so that the last frame never came.
     pub fn end(&mut self) -> Result<(), FrameError> {
-        let is_blank = self.buffer[self.read..].iter().all(u8::is_ascii_whitespace);
+        let is_blank = self.buffer[self.taken..].iter().all(u8::is_ascii_whitespace);
         if is_blank { Err(FrameError::Cut) } else { self.push(b"\n") }
     }
 
@@ -106,15 +106,15 @@ impl Frames {
     ///
     /// # Errors
     /// When it is none, reports an error, or the text grows too long.
-    pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub fn read(&mut self) -> Result<Option<Frame>, FrameError> {
         if self.last.is_some() {
             return Ok(self.last.take());
         }
         loop {
-            let rest = &self.buffer[self.read..];
+            let rest = &self.buffer[self.taken..];
             let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
             let line = rest[..end].trim_ascii();
-            self.read += end + 1;
+            self.taken += end + 1;
             if !line.is_empty() {
                 let line = serde_json::from_slice(line)
                     .map_err(|error| FrameError::NotAFrame(error.to_string()))?;
@@ -175,7 +175,7 @@ mod tests {
 
     fn read(frames: &mut Frames) -> Result<Vec<Frame>, FrameError> {
         let mut read = Vec::new();
-        while let Some(frame) = frames.next()? {
+        while let Some(frame) = frames.read()? {
             read.push(frame);
         }
         Ok(read)
@@ -241,7 +241,7 @@ mod tests {
         }
         let mut frames = Frames::default();
         frames.push(b"{\"message\":{\"content\":\"\xff\"}}\n").unwrap();
-        assert!(matches!(frames.next(), Err(FrameError::NotAFrame(_))));
+        assert!(matches!(frames.read(), Err(FrameError::NotAFrame(_))));
     }
 
     #[test]

@@ -1,0 +1,122 @@
+//! One answer of an Ollama server: what is asked, and the parts that come back.
+
+use ollama_rs::generation::chat::ChatMessage;
+use ollama_rs::generation::chat::request::ChatMessageRequest;
+use ollama_rs::models::ModelOptions;
+use reqwest::Response;
+use serde_json::{Value, json};
+
+use crate::adapters::ollama::frames::{Frame, Frames};
+use crate::adapters::ollama::{ServerError, Waits, reason_of};
+use crate::domain::inference::{FinishReason, InferenceRequest};
+
+/// An answer on its way. Dropping it closes the connection, which makes the server stop.
+#[derive(Debug)]
+pub struct Chat {
+    answer: Response,
+    frames: Frames,
+    waits: Waits,
+    has_begun: bool,
+    max_tokens: usize,
+}
+
+/// A part of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Text, not empty.
+    Text(String),
+    /// The end, with the server's own numbers.
+    End {
+        /// Tokens of the prompt; 0 when the server had them in its cache and did not count.
+        prompt_tokens: usize,
+        /// Tokens generated.
+        completion_tokens: usize,
+        /// Why it ended.
+        finish_reason: FinishReason,
+    },
+}
+
+impl Chat {
+    /// The answer that begins with `answer`.
+    pub(super) fn new(answer: Response, waits: Waits, max_tokens: usize) -> Self {
+        Self { answer, frames: Frames::default(), waits, has_begun: false, max_tokens }
+    }
+
+    /// The next part. Nothing follows [`Part::End`].
+    ///
+    /// # Errors
+    /// When the connection breaks, the server reports an error or is silent for too long, or the
+    /// answer ends without its last frame: then nobody knows whether it is whole.
+    pub async fn next(&mut self) -> Result<Part, ServerError> {
+        loop {
+            while let Some(frame) = self.frames.read()? {
+                if let Some(part) = self.part(frame) {
+                    return Ok(part);
+                }
+            }
+            let wait =
+                if self.has_begun { self.waits.between_tokens } else { self.waits.first_token };
+            match tokio::time::timeout(wait, self.answer.chunk()).await {
+                Ok(Ok(Some(bytes))) => self.frames.push(&bytes)?,
+                Ok(Ok(None)) => self.frames.end().map_err(|error| self.broken(error.into()))?,
+                Ok(Err(error)) => {
+                    return Err(self.broken(ServerError::Unreadable(reason_of(&error))));
+                }
+                Err(_) => return Err(ServerError::Silent(wait)),
+            }
+        }
+    }
+
+    /// A connection that breaks before anything came is a server that is not there.
+    fn broken(&self, error: ServerError) -> ServerError {
+        match error {
+            ServerError::Unreadable(reason) if !self.has_begun => ServerError::Unreachable(reason),
+            other => other,
+        }
+    }
+
+    fn part(&mut self, frame: Frame) -> Option<Part> {
+        self.has_begun = true;
+        match frame {
+            Frame::Text(text) => (!text.is_empty()).then_some(Part::Text(text)),
+            Frame::End { prompt_tokens, completion_tokens, reason } => {
+                let is_full = match reason.as_deref() {
+                    Some(reason) => reason == "length",
+                    // Servers before 0.1.43 do not say.
+                    None => completion_tokens >= self.max_tokens,
+                };
+                let finish_reason = if is_full { FinishReason::Length } else { FinishReason::Stop };
+                Some(Part::End { prompt_tokens, completion_tokens, finish_reason })
+            }
+        }
+    }
+}
+
+/// The request as the server reads it.
+pub(super) fn body(model: &str, request: &InferenceRequest) -> Value {
+    let mut messages = Vec::with_capacity(2);
+    messages.extend(request.system.clone().map(ChatMessage::system));
+    messages.push(ChatMessage::user(request.prompt.clone()));
+    let sampling = &request.sampling;
+    let mut options = ModelOptions::default()
+        .temperature(sampling.temperature as f32)
+        .num_predict(i32::try_from(request.max_tokens).unwrap_or(i32::MAX));
+    if let Some(top_p) = sampling.top_p {
+        let top_p = top_p as f32;
+        options = options.top_p(top_p);
+    }
+    if let Some(seed) = sampling.seed {
+        // ollama-rs has 32 bits for it, the server 64.
+        options = options.extra("seed", seed);
+    }
+    if !request.stop.is_empty() {
+        options = options.stop(request.stop.clone());
+    }
+    let chat = ChatMessageRequest::new(model.to_owned(), messages).options(options);
+    let mut body = json!(chat);
+    body["stream"] = true.into();
+    // Otherwise the server silently drops the beginning of what does not fit its context.
+    body["truncate"] = false.into();
+    body["shift"] = false.into();
+    body
+}
