@@ -102,8 +102,14 @@ pub mod http {
 /// Commands of the `bizra` program.
 pub mod cli {
     pub mod args;
+    pub mod bizra;
+    pub mod chaos;
     pub mod client;
+    pub mod commands;
     pub mod envelope;
+    pub mod logging;
+    pub mod report;
+    pub mod show;
 }
 
 pub mod actor;

@@ -1,15 +1,15 @@
 //! The node: reads its command line and configuration, runs, and stops when it is told to.
 
-use std::io::IsTerminal;
+use std::io::Write;
 use std::process::ExitCode;
 
 use bizra_omega::cli::args::{NodeArgs, environment};
-use bizra_omega::config::{Config, Log, LogFormat};
+use bizra_omega::cli::logging;
+use bizra_omega::config::Config;
 use bizra_omega::node;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
-use tracing_subscriber::EnvFilter;
 
 /// Wrong usage or configuration; clap ends with the same.
 const USAGE: u8 = 2;
@@ -27,10 +27,9 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return usage(&error.to_string()),
     };
-    if let Err(reason) = log_to_stderr(&config.log) {
+    if let Err(reason) = logging::start(&config.log) {
         return usage(&reason);
     }
-    std::panic::set_hook(Box::new(log_panic));
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string()),
@@ -84,27 +83,6 @@ async fn told(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
     }
 }
 
-fn log_to_stderr(log: &Log) -> Result<(), String> {
-    let filter = EnvFilter::builder().parse(&log.filter);
-    let filter = filter.map_err(|error| format!("log.filter: {:?}: {error}", log.filter))?;
-    let is_terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Json => lines.json().init(),
-        LogFormat::Auto if !is_terminal => lines.json().init(),
-        LogFormat::Auto | LogFormat::Text => lines.with_ansi(is_terminal).init(),
-    }
-    Ok(())
-}
-
-/// One line per panic. The supervisor restarts the actor, so the process goes on.
-fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
-    let text = info.payload_as_str().unwrap_or("a payload that is no text");
-    let location = info.location().map(ToString::to_string).unwrap_or_default();
-    let thread = std::thread::current();
-    error!(thread = thread.name().unwrap_or("unnamed"), location, reason = text, "panicked");
-}
-
 fn failed(reason: &str) -> ExitCode {
     error!(reason, "the node failed");
     ExitCode::FAILURE
@@ -112,7 +90,6 @@ fn failed(reason: &str) -> ExitCode {
 
 /// Says why nothing was started, before there is a log to say it in.
 fn usage(reason: &str) -> ExitCode {
-    let _ =
-        std::io::Write::write_all(&mut std::io::stderr(), format!("error: {reason}\n").as_bytes());
+    let _ = writeln!(std::io::stderr(), "error: {reason}");
     ExitCode::from(USAGE)
 }

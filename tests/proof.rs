@@ -205,6 +205,7 @@ async fn what_was_generated_while_the_actor_died_is_on_disk_or_was_not_promised(
             drill(&desk.root, "identity", Fault::Kill)
         );
         promised.extend(made.ok().map(|made| made.unwrap().node_id));
+        desk.active().await;
     }
     let listed = desk.ask(|reply| IdentityMsg::List { reply }).await;
     for id in promised {

@@ -3,13 +3,12 @@
 //!
 //! A restart reads the keystore again and loses nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 
 use crate::actor::{Actor, Failure, Turn};
-use crate::adapters::keystore::{self, Keystore, KeystoreError};
+use crate::adapters::keystore::{Keystore, KeystoreError};
 use crate::domain::identity::{
     IdentityError, IdentityInfo, KeyUse, Signed, VerifyError, verify_claims,
 };
@@ -36,39 +35,25 @@ impl Identity {
     }
 }
 
-/// What one incarnation knows.
-#[derive(Debug)]
-pub struct Keyring {
-    /// The active one first.
-    identities: ArcSwap<Vec<keystore::Identity>>,
-    /// Held from writing a key until it is in `identities`.
-    making: Mutex<()>,
-}
-
 impl Actor for Identity {
     type Msg = IdentityMsg;
-    type State = Arc<Keyring>;
+    /// The keystore knows everything, also what an earlier incarnation was still writing.
+    type State = ();
 
-    async fn start(&self) -> Result<Arc<Keyring>, Failure> {
+    async fn start(&self) -> Result<(), Failure> {
         let keystore = self.keystore.clone();
-        let identities = tokio::task::spawn_blocking(move || keystore.load()).await??;
-        let identities = ArcSwap::from_pointee(identities);
-        Ok(Arc::new(Keyring { identities, making: Mutex::new(()) }))
+        tokio::task::spawn_blocking(move || keystore.load()).await??;
+        Ok(())
     }
 
-    async fn handle(
-        &self,
-        message: IdentityMsg,
-        turn: Turn,
-        keyring: &mut Arc<Keyring>,
-    ) -> Result<(), Failure> {
+    async fn handle(&self, message: IdentityMsg, turn: Turn, (): &mut ()) -> Result<(), Failure> {
         match message {
             IdentityMsg::Sign { messages, reply, .. } if messages.len() > BATCH_MAX => {
                 reply.send(Err(IdentityError::Batch { max: BATCH_MAX }));
             }
             IdentityMsg::Sign { key_use, messages, reply } => {
-                let keyring = Arc::clone(keyring);
-                turn.spawn(async move { sign(&keyring, key_use, messages, reply).await });
+                let keystore = self.keystore.clone();
+                turn.spawn(async move { sign(&keystore, key_use, messages, reply).await });
             }
             IdentityMsg::Verify { claims, reply } if claims.len() > BATCH_MAX => {
                 reply.send(vec![Err(VerifyError::Batch); claims.len()]);
@@ -80,19 +65,17 @@ impl Actor for Identity {
                 }
             }),
             IdentityMsg::Generate { label, activate, reply } => {
-                let (keystore, keyring) = (self.keystore.clone(), Arc::clone(keyring));
-                turn.spawn_blocking(move || {
-                    reply.send(generate(&keystore, &keyring, label, activate));
-                });
+                let keystore = self.keystore.clone();
+                turn.spawn_blocking(move || reply.send(generate(&keystore, label, activate)));
             }
             IdentityMsg::Active { reply } => {
-                let identities = keyring.identities.load();
+                let identities = self.keystore.identities();
                 // A keystore is loaded with an active identity or not at all.
-                let active = identities.first().ok_or("the keyring is empty")?;
+                let active = identities.first().ok_or("the keystore is empty")?;
                 reply.send(active.info.clone());
             }
             IdentityMsg::List { reply } => {
-                let identities = keyring.identities.load();
+                let identities = self.keystore.identities();
                 reply.send(identities.iter().map(|identity| identity.info.clone()).collect());
             }
         }
@@ -101,13 +84,13 @@ impl Actor for Identity {
 }
 
 async fn sign(
-    keyring: &Keyring,
+    keystore: &Keystore,
     key_use: KeyUse,
     messages: Vec<bytes::Bytes>,
     mut reply: Reply<Result<Vec<Signed>, IdentityError>>,
 ) {
     // One key for the whole batch, also when another is activated meanwhile.
-    let Some(key) = keyring.identities.load().first().map(|active| Arc::clone(&active.key)) else {
+    let Some(key) = keystore.identities().first().map(|active| Arc::clone(&active.key)) else {
         return;
     };
     let sign = move |messages: &[bytes::Bytes]| {
@@ -120,18 +103,14 @@ async fn sign(
 
 fn generate(
     keystore: &Keystore,
-    keyring: &Keyring,
     label: Option<String>,
     activate: bool,
 ) -> Result<IdentityInfo, IdentityError> {
-    let _making = keyring.making.lock().unwrap_or_else(PoisonError::into_inner);
-    let (info, all) = keystore.generate(label, activate).map_err(|error| match error {
+    keystore.generate(label, activate).map_err(|error| match error {
         KeystoreError::Full { max } => IdentityError::Full { max },
         KeystoreError::Label => IdentityError::Label,
         other => IdentityError::Store(other.to_string()),
-    })?;
-    keyring.identities.store(Arc::new(all));
-    Ok(info)
+    })
 }
 
 /// Does `work` on parts of `items`, on all cores if there are many, and puts the results together in

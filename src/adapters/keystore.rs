@@ -16,6 +16,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -104,10 +105,13 @@ pub struct Identity {
     pub key: Arc<NodeKey>,
 }
 
-/// A keystore on disk. It is read and written by one call at a time, whichever clone it comes by.
+/// A keystore on disk, and what was last read of it. Clones are one keystore: whichever of them
+/// reads or writes, all know the outcome.
 #[derive(Clone, Debug)]
 pub struct Keystore {
     dir: PathBuf,
+    known: Arc<ArcSwap<Vec<Identity>>>,
+    /// Held while the disk is read or written and until the outcome is in `known`.
     one_at_a_time: Arc<Mutex<()>>,
 }
 
@@ -125,7 +129,17 @@ struct KeyFile<'a> {
 impl Keystore {
     /// The keystore in `<data_dir>/identities`. Touches nothing yet.
     pub fn new(data_dir: &Path) -> Self {
-        Self { dir: data_dir.join("identities"), one_at_a_time: Arc::default() }
+        Self {
+            dir: data_dir.join("identities"),
+            known: Arc::default(),
+            one_at_a_time: Arc::default(),
+        }
+    }
+
+    /// What was last read or written, the active identity first; empty before the first
+    /// [`Keystore::load`]. Does not touch the disk.
+    pub fn identities(&self) -> Arc<Vec<Identity>> {
+        self.known.load_full()
     }
 
     /// Reads every identity, the active one first, the others by id. An empty keystore gets its
@@ -133,7 +147,7 @@ impl Keystore {
     ///
     /// # Errors
     /// [`KeystoreError`]: a keystore is read in full or not at all.
-    pub fn load(&self) -> Result<Vec<Identity>, KeystoreError> {
+    pub fn load(&self) -> Result<Arc<Vec<Identity>>, KeystoreError> {
         let _guard = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
         self.prepare()?;
         let mut identities = self.read_all()?;
@@ -145,8 +159,8 @@ impl Keystore {
         self.mark_active(identities)
     }
 
-    /// Makes an identity and keeps it, and lets it sign from now on if `activate`. Answers the new
-    /// one, and all as [`Keystore::load`] would.
+    /// Makes an identity and keeps it, and lets it sign from now on if `activate`. Answers what may
+    /// be told about it.
     ///
     /// # Errors
     /// [`KeystoreError`]; the identities there are stay as they are.
@@ -154,7 +168,7 @@ impl Keystore {
         &self,
         label: Option<String>,
         activate: bool,
-    ) -> Result<(IdentityInfo, Vec<Identity>), KeystoreError> {
+    ) -> Result<IdentityInfo, KeystoreError> {
         if label.as_deref().is_some_and(|label| !is_label(label)) {
             return Err(KeystoreError::Label);
         }
@@ -171,7 +185,8 @@ impl Keystore {
             self.write_active(info.node_id)?;
         }
         identities.push(made);
-        Ok((info, self.mark_active(identities)?))
+        self.mark_active(identities)?;
+        Ok(info)
     }
 
     /// Makes the directory if there is none, and removes what a crash left half written.
@@ -202,7 +217,11 @@ impl Keystore {
         Ok(identities)
     }
 
-    fn mark_active(&self, mut identities: Vec<Identity>) -> Result<Vec<Identity>, KeystoreError> {
+    /// Puts the active identity first and lets everybody know them all.
+    fn mark_active(
+        &self,
+        mut identities: Vec<Identity>,
+    ) -> Result<Arc<Vec<Identity>>, KeystoreError> {
         let path = self.dir.join(ACTIVE);
         let active = match read_private(&path) {
             Ok(bytes) => {
@@ -227,6 +246,8 @@ impl Keystore {
             return Err(KeystoreError::Damaged { path, problem });
         }
         identities.sort_by_key(|identity| (!identity.info.is_active, identity.info.node_id));
+        let identities = Arc::new(identities);
+        self.known.store(Arc::clone(&identities));
         Ok(identities)
     }
 

@@ -57,7 +57,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demo model on the CPU.")
     parser.add_argument("--data", type=Path, default=Path("work/data"), help="output of prepare.py")
     parser.add_argument("--out", type=Path, default=Path("work/run"), help="checkpoint directory")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--stop-at", type=int,
+                        help="write a checkpoint at this step and stop; --steps sets the schedule")
     parser.add_argument("--batch", type=int, default=4, help="windows of context length per step")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--warmup", type=int, default=100, help="warm-up steps")
@@ -99,7 +101,8 @@ def main() -> None:
 
     compute_loss = loss_of if args.no_compile else torch.compile(loss_of)
     started, cpu_started, recent = time.time(), time.process_time(), []
-    for step in range(first, args.steps):
+    last = min(args.steps, args.stop_at or args.steps)
+    for step in range(first, last):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, args)
         loss = compute_loss(*data.batch(step, args.batch))
@@ -110,7 +113,7 @@ def main() -> None:
         recent.append(loss.item())
 
         done = step + 1
-        if done % 20 == 0 or done == args.steps:
+        if done % 20 == 0 or done == last:
             elapsed = time.time() - started
             per_step = elapsed / (done - first)
             print(f"step {done}/{args.steps} loss {sum(recent) / len(recent):.4f} "
@@ -119,7 +122,7 @@ def main() -> None:
                   f"cpu {time.process_time() - cpu_started:.0f} s "
                   f"ETA {(args.steps - done) * per_step / 60:.0f} min", flush=True)
             recent.clear()
-        if done % args.checkpoint_every == 0 or done == args.steps:
+        if done % args.checkpoint_every == 0 or done == last:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
                      "config": config.as_dict(), "step": done,
                      "seconds": spent + time.time() - started}

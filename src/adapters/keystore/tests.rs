@@ -62,15 +62,17 @@ fn nobody_else_can_read_what_is_written() {
 fn a_generated_identity_is_kept_and_signs_only_when_activated() {
     let home = home();
     let first = home.store.load().unwrap()[0].info.clone();
-    let (second, all) = home.store.generate(Some("work".to_owned()), false).unwrap();
+    let second = home.store.generate(Some("work".to_owned()), false).unwrap();
+    let all = home.store.identities();
     assert!(!second.is_active);
     assert_eq!((all.len(), all[0].info.node_id), (2, first.node_id));
-    let (third, all) = home.store.generate(None, true).unwrap();
+    let third = home.store.generate(None, true).unwrap();
+    let all = home.store.clone().identities();
     assert!(third.is_active);
     assert_eq!(all[0].info, third);
     let reloaded = Keystore::new(home.dir.path()).load().unwrap();
-    let infos = |identities: Vec<Identity>| -> Vec<_> {
-        identities.into_iter().map(|identity| identity.info).collect()
+    let infos = |identities: Arc<Vec<Identity>>| -> Vec<_> {
+        identities.iter().map(|identity| identity.info.clone()).collect()
     };
     let reloaded = infos(reloaded);
     assert_eq!(reloaded, infos(all));
@@ -207,7 +209,7 @@ fn many_at_once_all_find_their_identity() {
     let home = home();
     let made: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| home.store.generate(None, true).unwrap().0.node_id))
+            .map(|_| scope.spawn(|| home.store.generate(None, true).unwrap().node_id))
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });

@@ -1,0 +1,265 @@
+//! The command line of `bizra`: what can be asked for.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cli::args::parse_duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  bizra generate \"Once upon a time\"         an answer from the node
+  bizra generate --json hi > answer.json    the same with its proof
+  bizra envelope verify answer.json         check the proof; needs no node
+  bizra actors --watch                      the supervision tree, live
+  bizra chaos --for 60s --every 200ms       make actors fail and see who notices
+
+The node is looked for where its configuration says, by default http://127.0.0.1:3001.
+
+Exit codes: 0 as it should be, 1 refused or failed, 2 wrong usage, 3 no node answers.";
+
+/// Talks to a node, and checks its proofs without one.
+#[derive(Debug, Parser)]
+#[command(name = "bizra", version, after_help = EXAMPLES)]
+pub struct BizraArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Where the node is [default: as its configuration says, http://127.0.0.1:3001]
+    #[arg(long, global = true, env = "BIZRA_URL")]
+    pub(super) url: Option<String>,
+    /// The node's data directory, which holds its token [default: ~/.bizra]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// API token [default: read from the data directory]
+    #[arg(long, global = true, env = "BIZRA_TOKEN", hide_env_values = true)]
+    pub(super) token: Option<String>,
+    /// Print the node's own JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Check or read the proof of an answer; needs no node
+    #[command(subcommand)]
+    Envelope(EnvelopeCommand),
+    /// Print the API token
+    Token,
+    /// Print what the node says about itself
+    Status,
+    /// Say whether the node serves: 0 it does, 1 it does not, 3 nobody answers
+    Health,
+    /// Print the supervision tree, or make an actor fail
+    Actors(ActorsArgs),
+    /// Generate text
+    Generate(GenerateArgs),
+    /// List the models that were seen
+    Models,
+    /// Check content against the gates
+    #[command(subcommand)]
+    Gates(GatesCommand),
+    /// Make keys, sign and verify
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Make actors of a running node fail and measure what callers notice
+    Chaos(ChaosArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum EnvelopeCommand {
+    /// Check every rule of an envelope; exit code 1 if one is broken
+    Verify {
+        /// A file with an envelope or an answer that holds one; - is standard input
+        file: PathBuf,
+        /// Check as of this time, such as 2026-01-31T12:00:00Z [default: now]
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
+    /// Print what an envelope says, without checking it
+    Inspect {
+        /// A file with an envelope or an answer that holds one; - is standard input
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct ActorsArgs {
+    /// Keep the picture up to date until interrupted
+    #[arg(long)]
+    pub(super) watch: bool,
+    #[command(subcommand)]
+    pub(super) command: Option<ActorsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ActorsCommand {
+    /// Make an actor fail; its supervisor starts it again
+    Stop {
+        /// Its name in the tree
+        name: String,
+        /// How to fail; all but error need chaos.enabled [default: error]
+        #[arg(long)]
+        kind: Option<Kind>,
+    },
+}
+
+/// A way to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// The handler panics
+    Panic,
+    /// The handler returns an error
+    Error,
+    /// The actor stops by itself
+    Stop,
+    /// The actor is killed from outside
+    Kill,
+    /// The handler never returns
+    Freeze,
+}
+
+impl Kind {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Error => "error",
+            Self::Stop => "stop",
+            Self::Kill => "kill",
+            Self::Freeze => "freeze",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GenerateArgs {
+    /// What to answer; - is standard input
+    pub(super) prompt: String,
+    /// Instructions that go before the prompt
+    #[arg(long)]
+    pub(super) system: Option<String>,
+    /// edge, local or pool
+    #[arg(long)]
+    pub(super) tier: Option<String>,
+    /// Name of the model
+    #[arg(long)]
+    pub(super) model: Option<String>,
+    /// Most tokens to generate
+    #[arg(long)]
+    pub(super) max_tokens: Option<u64>,
+    /// 0 always takes the likeliest token; at most 2
+    #[arg(long)]
+    pub(super) temperature: Option<f64>,
+    /// Makes the choice repeatable
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum GatesCommand {
+    /// Check content; exit code 1 if a gate refuses it
+    Check {
+        /// The content; - is standard input
+        content: String,
+        /// Its signal-to-noise score, as claimed
+        #[arg(long, value_name = "SCORE")]
+        snr: Option<f64>,
+        /// Its excellence score, as claimed
+        #[arg(long, value_name = "SCORE")]
+        ihsan: Option<f64>,
+        /// application/json if it must be JSON
+        #[arg(long, value_name = "TYPE")]
+        content_type: Option<String>,
+        /// The list of gates
+        #[arg(long)]
+        profile: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum IdentityCommand {
+    /// Make a new key and use it
+    Generate {
+        /// A name for it
+        #[arg(long)]
+        label: Option<String>,
+    },
+    /// Sign a message
+    Sign {
+        /// The message; - is standard input
+        message: String,
+    },
+    /// Verify a signature; exit code 1 if it does not fit
+    Verify {
+        /// The message; - is standard input
+        message: String,
+        /// 128 hexadecimal digits
+        #[arg(long)]
+        signature: String,
+        /// 64 hexadecimal digits
+        #[arg(long)]
+        public_key: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChaosArgs {
+    /// How long
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(super) duration: Duration,
+    /// Time between failures
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = parse_duration)]
+    pub(super) every: Duration,
+    /// Only this actor; can be given again [default: every one that has no children]
+    #[arg(long, value_name = "NAME")]
+    pub(super) actor: Vec<String>,
+    /// Only this way to fail; can be given again [default: all but freeze]
+    #[arg(long)]
+    pub(super) kind: Vec<Kind>,
+    /// Repeats the choice of actors and kinds [default: random]
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::messages::supervisor::Fault;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        BizraArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn every_kind_is_a_fault_of_the_supervisor() {
+        let kinds: Vec<_> = Kind::value_variants().iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(kinds, Fault::ALL.map(Fault::as_str));
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_2() {
+        for args in [
+            &["bizra"][..],
+            &["bizra", "nonsense"],
+            &["bizra", "chaos", "--for", "1h"],
+            &["bizra", "actors", "--watch", "stop", "x"],
+            &["bizra", "actors", "stop", "x", "--kind", "sleep"],
+            &["bizra", "generate"],
+            &["bizra", "gates", "check", "x", "--snr", "high"],
+        ] {
+            let error = BizraArgs::try_parse_from(args).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The commands of `bizra`, one function each.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::cli::bizra::{
+    ActorsArgs, ActorsCommand, BizraArgs, ChaosArgs, Command, Common, EnvelopeCommand,
+    GatesCommand, GenerateArgs, IdentityCommand, Kind,
+};
+use crate::cli::chaos::{self, Plan};
+use crate::cli::client::{CliError, Client, Target};
+use crate::cli::{envelope, show};
+
+/// Time for an answer that has to be generated: a large model on a small machine takes minutes.
+const GENERATE_WAIT: Duration = Duration::from_secs(600);
+/// Time between two pictures of the tree.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+/// Most bytes read from standard input; the node takes 1 MiB by default.
+const INPUT_BYTES_MAX: u64 = 64 << 20;
+
+/// Carries out the command and returns the exit code.
+///
+/// # Errors
+/// When it could not be carried out; [`CliError::exit_code`] says how to end.
+pub async fn run(
+    args: BizraArgs,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> Result<u8, CliError> {
+    let Common { url, data_dir, token, json } = args.common;
+    let target = Target { url, data_dir, token };
+    let mut say = Say { out, errors, is_json: json };
+    match carry_out(args.command, &target, &mut say).await {
+        // Whoever reads JSON finds the reason where the answer would be.
+        Err(CliError::Refused { body, .. }) if json => {
+            say.answer(&body, show::fields)?;
+            Ok(1)
+        }
+        outcome => outcome,
+    }
+}
+
+async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Result<u8, CliError> {
+    match command {
+        Command::Envelope(command) => check_envelope(command, say),
+        Command::Token => {
+            writeln!(say.out, "{}", target.token()?)?;
+            Ok(0)
+        }
+        Command::Status => {
+            let status = target.client()?.get(&["status"]).await?;
+            say.answer(&status, show::fields)
+        }
+        Command::Health => health(&target.client()?, say).await,
+        Command::Actors(args) => actors(args, &target.client()?, say).await,
+        Command::Generate(args) => generate(args, &target.client()?, say).await,
+        Command::Models => {
+            let models = target.client()?.get(&["inference", "models"]).await?;
+            say.answer(&models, show::models)
+        }
+        Command::Gates(command) => gates(command, &target.client()?, say).await,
+        Command::Identity(command) => identity(command, &target.client()?, say).await,
+        Command::Chaos(args) => drill(args, target, say).await,
+    }
+}
+
+/// Where answers and remarks go.
+struct Say<'a> {
+    out: &'a mut dyn Write,
+    errors: &'a mut dyn Write,
+    is_json: bool,
+}
+
+impl Say<'_> {
+    /// Prints an answer as it came, or as `show` puts it.
+    fn answer(&mut self, answer: &Value, show: impl Fn(&Value) -> String) -> Result<u8, CliError> {
+        let text = if self.is_json { format!("{answer:#}\n") } else { show(answer) };
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()?;
+        Ok(0)
+    }
+
+    /// Prints an answer whose boolean `key` is its verdict.
+    fn verdict(
+        &mut self,
+        answer: &Value,
+        key: &str,
+        show: impl Fn(&Value) -> String,
+    ) -> Result<u8, CliError> {
+        self.answer(answer, show)?;
+        Ok(u8::from(answer[key] != Value::Bool(true)))
+    }
+}
+
+fn check_envelope(command: EnvelopeCommand, say: &mut Say<'_>) -> Result<u8, CliError> {
+    match command {
+        EnvelopeCommand::Verify { file, at } => {
+            let at = match at.as_deref().map(str::parse::<Timestamp>) {
+                None => Timestamp::now(),
+                Some(Ok(at)) => at,
+                Some(Err(error)) => return Err(CliError::Usage(format!("--at: {error}"))),
+            };
+            let (mut input, at_ms) = (open(&file)?, at.as_millisecond());
+            Ok(envelope::verify(&mut *input, say.out, at_ms, say.is_json)?)
+        }
+        EnvelopeCommand::Inspect { file } => {
+            Ok(envelope::inspect(&mut *open(&file)?, say.out, say.is_json)?)
+        }
+    }
+}
+
+async fn health(client: &Client, say: &mut Say<'_>) -> Result<u8, CliError> {
+    match client.get(&["health"]).await {
+        Ok(health) => say.answer(&health, show::health),
+        // Also the unhealthy answer says which actor is to blame.
+        Err(CliError::Refused { status: 503, body }) if body["status"].is_string() => {
+            say.answer(&body, show::health)?;
+            Ok(1)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn actors(args: ActorsArgs, client: &Client, say: &mut Say<'_>) -> Result<u8, CliError> {
+    if let Some(ActorsCommand::Stop { name, kind }) = args.command {
+        let body = kind.map_or(json!({}), |kind| json!({ "kind": kind.as_str() }));
+        let stopped = client.post(&["actors", &name, "stop"], &body).await?;
+        return say.answer(&stopped, show::fields);
+    }
+    if !args.watch {
+        return say.answer(&client.get(&["actors"]).await?, show::tree);
+    }
+    let is_terminal = std::io::stdout().is_terminal();
+    loop {
+        let tree = client.get(&["actors"]).await;
+        if is_terminal && !say.is_json {
+            // Home, and clear to the end.
+            say.out.write_all(b"\x1b[H\x1b[J")?;
+        }
+        match tree {
+            Ok(tree) => say.answer(&tree, show::tree).map(drop)?,
+            // The node may come back; whoever watches wants to see that.
+            Err(error) => writeln!(say.errors, "bizra: {error}")?,
+        }
+        tokio::time::sleep(WATCH_PAUSE).await;
+    }
+}
+
+async fn generate(args: GenerateArgs, client: &Client, say: &mut Say<'_>) -> Result<u8, CliError> {
+    let body = object([
+        ("prompt", Some(json!(text_or_input(args.prompt)?))),
+        ("system", args.system.map(Value::from)),
+        ("tier", args.tier.map(Value::from)),
+        ("model", args.model.map(Value::from)),
+        ("max_tokens", args.max_tokens.map(Value::from)),
+        ("temperature", args.temperature.map(Value::from)),
+        ("seed", args.seed.map(Value::from)),
+    ]);
+    let answer = client.post_within(&["inference", "generate"], &body, GENERATE_WAIT).await?;
+    say.answer(&answer, show::text)?;
+    if !say.is_json {
+        writeln!(say.errors, "{}", show::generation(&answer))?;
+    }
+    Ok(0)
+}
+
+async fn gates(command: GatesCommand, client: &Client, say: &mut Say<'_>) -> Result<u8, CliError> {
+    let GatesCommand::Check { content, snr, ihsan, content_type, profile } = command;
+    let body = object([
+        ("content", Some(json!(text_or_input(content)?))),
+        ("snr_score", snr.map(Value::from)),
+        ("ihsan_score", ihsan.map(Value::from)),
+        ("content_type", content_type.map(Value::from)),
+        ("profile", profile.map(Value::from)),
+    ]);
+    let checked = client.post(&["pci", "gates", "check"], &body).await?;
+    say.verdict(&checked, "passed", show::gates)
+}
+
+async fn identity(
+    command: IdentityCommand,
+    client: &Client,
+    say: &mut Say<'_>,
+) -> Result<u8, CliError> {
+    match command {
+        IdentityCommand::Generate { label } => {
+            let body = object([("label", label.map(Value::from))]);
+            say.answer(&client.post(&["identity", "generate"], &body).await?, show::fields)
+        }
+        IdentityCommand::Sign { message } => {
+            let body = json!({ "message": text_or_input(message)? });
+            say.answer(&client.post(&["identity", "sign"], &body).await?, show::fields)
+        }
+        IdentityCommand::Verify { message, signature, public_key } => {
+            let body = json!({
+                "message": text_or_input(message)?,
+                "signature": signature,
+                "public_key": public_key,
+            });
+            let verified = client.post(&["identity", "verify"], &body).await?;
+            say.verdict(&verified, "valid", show::fields)
+        }
+    }
+}
+
+async fn drill(args: ChaosArgs, target: &Target, say: &mut Say<'_>) -> Result<u8, CliError> {
+    let client = target.client()?;
+    let all_but_freeze = vec![Kind::Panic, Kind::Error, Kind::Stop, Kind::Kill];
+    // 32 bits are enough to be different, and easy to type again.
+    let fresh_seed = u64::from(getrandom::u32().unwrap_or_default());
+    let plan = Plan {
+        duration: args.duration,
+        every: args.every,
+        actors: args.actor,
+        kinds: if args.kind.is_empty() { all_but_freeze } else { args.kind },
+        seed: args.seed.unwrap_or(fresh_seed),
+    };
+    let report = chaos::run(&plan, &client, target.config()?.supervisor, say.errors).await?;
+    say.answer(&report.to_json(), |_| report.to_text())?;
+    Ok(u8::from(!report.is_clean()))
+}
+
+/// An object of the members that are there.
+fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+    let present = members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Value::Object(present.collect::<Map<String, Value>>())
+}
+
+/// The text itself, or standard input for `-`.
+fn text_or_input(text: String) -> Result<String, CliError> {
+    if text != "-" {
+        return Ok(text);
+    }
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().lock().take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| CliError::Usage(format!("standard input: {error}")))?;
+    if bytes.len() as u64 > INPUT_BYTES_MAX {
+        let reason = format!("standard input is larger than {INPUT_BYTES_MAX} bytes");
+        return Err(CliError::Usage(reason));
+    }
+    String::from_utf8(bytes).map_err(|_| CliError::Usage("standard input is not UTF-8".to_owned()))
+}
+
+fn open(path: &Path) -> Result<Box<dyn Read>, CliError> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(std::io::stdin().lock()));
+    }
+    match std::fs::File::open(path) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(error) => Err(CliError::Usage(format!("{}: {error}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_holds_only_what_was_said() {
+        let body = object([("a", Some(json!(1))), ("b", None)]);
+        assert_eq!(body, json!({ "a": 1 }));
+    }
+}

@@ -1,0 +1,227 @@
+//! Answers of the node as text for people.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// Members that are no objects, one per line; arrays as their JSON. Whoever wants the rest asks for
+/// the JSON of it all.
+pub fn fields(answer: &Value) -> String {
+    let Some(members) = answer.as_object() else { return format!("{answer}\n") };
+    let width = members.keys().map(String::len).max().unwrap_or_default();
+    let mut text = String::new();
+    for (key, value) in members.iter().filter(|(_, value)| !value.is_object()) {
+        let _ = writeln!(text, "{key:width$}  {}", plain(value));
+    }
+    text
+}
+
+/// The verdict, and the state of every actor that is not running.
+pub fn health(answer: &Value) -> String {
+    let mut text = format!("{}\n", plain(&answer["status"]));
+    for (name, state) in answer["actors"].as_object().into_iter().flatten() {
+        if state != "running" {
+            let _ = writeln!(text, "  {name}: {}", plain(state));
+        }
+    }
+    text
+}
+
+/// The supervision tree, children below their supervisor and further in.
+pub fn tree(answer: &Value) -> String {
+    let header = ["ACTOR", "STATE", "UP", "STARTS", "RESTARTS", "QUEUE", "LAST FAILURE"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    branch(&answer["actors"], 0, &mut rows);
+    table(&rows)
+}
+
+fn branch(actors: &Value, depth: usize, rows: &mut Vec<Vec<String>>) {
+    for actor in actors.as_array().into_iter().flatten() {
+        let mark = if actor["critical"] == true { " *" } else { "" };
+        let last = &actor["last_failure"];
+        let failure = match last["class"].as_str() {
+            Some(class) => format!("{class}: {}", plain(&last["reason"])),
+            None => String::new(),
+        };
+        rows.push(vec![
+            format!("{}{}{mark}", "  ".repeat(depth), plain(&actor["name"])),
+            plain(&actor["state"]),
+            actor["uptime_seconds"].as_f64().map(seconds).unwrap_or_default(),
+            plain(&actor["incarnation"]),
+            plain(&actor["restarts"]),
+            format!("{}/{}", plain(&actor["queue_depth"]), plain(&actor["queue_depth_max"])),
+            failure,
+        ]);
+        branch(&actor["children"], depth + 1, rows);
+    }
+}
+
+/// The models that were seen.
+pub fn models(answer: &Value) -> String {
+    let header = ["MODEL", "TIER", "BACKEND", "WEIGHTS", "FORMAT", "CONTEXT", "AVAILABLE", "NOTE"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for model in answer["models"].as_array().into_iter().flatten() {
+        let keys = ["name", "tier", "backend", "parameters", "quantization", "context_length"];
+        let mut row: Vec<String> = keys.iter().map(|key| plain(&model[*key])).collect();
+        row.push(if model["available"] == true { "yes" } else { "no" }.to_owned());
+        row.push(plain(&model["note"]));
+        rows.push(row);
+    }
+    table(&rows)
+}
+
+/// The text of a generated answer. What a terminal would obey is escaped, as a model may say
+/// anything; line ends and tabs are kept.
+pub fn text(answer: &Value) -> String {
+    let text = answer["text"].as_str().unwrap_or_default();
+    let escape = |c: char| match c {
+        '\n' | '\t' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(escape).chain(["\n".to_owned()]).collect()
+}
+
+/// One line about how a text came to be.
+pub fn generation(answer: &Value) -> String {
+    let mut line = format!(
+        "[{} on {}, {} + {} tokens, {}",
+        plain(&answer["model"]),
+        plain(&answer["tier"]),
+        plain(&answer["prompt_tokens"]),
+        plain(&answer["completion_tokens"]),
+        plain(&answer["finish_reason"]),
+    );
+    if let Some(rate) = answer["tokens_per_second"].as_f64() {
+        let _ = write!(line, ", {rate:.1} tokens/s");
+    }
+    if answer["degraded"] == true {
+        let _ = write!(line, ", instead of tier {}", plain(&answer["requested_tier"]));
+    }
+    line.push(']');
+    line
+}
+
+/// What every gate said.
+pub fn gates(answer: &Value) -> String {
+    let header = ["GATE", "PASSED", "SCORE", "THRESHOLD", "SOURCE", "CODE"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for result in answer["results"].as_array().into_iter().flatten() {
+        let keys = ["gate", "passed", "score", "threshold", "source", "code"];
+        rows.push(keys.iter().map(|key| plain(&result[*key])).collect());
+    }
+    let mut text = table(&rows);
+    if answer["passed"] == true {
+        text.push_str("passed\n");
+    } else {
+        let _ =
+            writeln!(text, "refused: {} ({})", plain(&answer["reason"]), plain(&answer["code"]));
+    }
+    text
+}
+
+/// Rows with their columns aligned; the last one is left as it is.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// A value without quotes; what a terminal would obey is escaped, nothing for null.
+fn plain(value: &Value) -> String {
+    let text = match value {
+        Value::Null => return String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let escape = |c: char| {
+        if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
+    };
+    text.chars().map(escape).collect()
+}
+
+/// A time with a unit that fits.
+fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 60.0 => format!("{s:.1}s"),
+        s if s < 3600.0 => format!("{:.1}m", s / 60.0),
+        s if s < 86_400.0 => format!("{:.1}h", s / 3600.0),
+        s => format!("{:.1}d", s / 86_400.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tree_shows_children_below_their_supervisor() {
+        let answer = json!({ "actors": [{
+            "name": "inference", "state": "running", "incarnation": 1, "uptime_seconds": 90.0,
+            "restarts": 0, "queue_depth": 0, "queue_depth_max": 8, "critical": true,
+            "last_failure": null,
+            "children": [{
+                "name": "edge", "state": "restarting", "incarnation": 3, "uptime_seconds": null,
+                "restarts": 2, "queue_depth": 1, "queue_depth_max": 64, "critical": false,
+                "last_failure": {"class": "panic", "reason": "a\nb\u{1b}", "at_ms": 1},
+                "children": [],
+            }],
+        }]});
+        let expected = "\
+ACTOR        STATE       UP    STARTS  RESTARTS  QUEUE  LAST FAILURE
+inference *  running     1.5m  1       0         0/8
+  edge       restarting        3       2         1/64   panic: a\\nb\\u{1b}
+";
+        assert_eq!(tree(&answer), expected);
+    }
+
+    #[test]
+    fn fields_are_aligned_and_leave_objects_out() {
+        let answer = json!({ "a": 1, "long": [true, null], "inner": { "b": 2 }, "none": null });
+        assert_eq!(fields(&answer), "a      1\nlong   [true,null]\nnone   \n");
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_shown_without_panicking() {
+        for answer in [json!(null), json!([1]), json!({"actors": 3}), json!({"models": [7]})] {
+            for show in [fields, health, tree, models, generation, gates, text] {
+                show(&answer);
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_the_gates_says_why() {
+        let answer = json!({ "passed": false, "reason": "too low", "code": "RejectGateSNR",
+            "results": [{ "gate": "snr", "passed": false, "score": 0.5, "threshold": 0.85,
+                "source": "claimed", "code": "RejectGateSNR" }] });
+        let expected = "\
+GATE  PASSED  SCORE  THRESHOLD  SOURCE   CODE
+snr   false   0.5    0.85       claimed  RejectGateSNR
+refused: too low (RejectGateSNR)
+";
+        assert_eq!(gates(&answer), expected);
+    }
+
+    #[test]
+    fn a_degraded_answer_says_so() {
+        let answer = json!({ "model": "demo", "tier": "Edge", "requested_tier": "Local",
+            "degraded": true, "prompt_tokens": 2, "completion_tokens": 3,
+            "finish_reason": "length", "tokens_per_second": 41.26 });
+        let line = "[demo on Edge, 2 + 3 tokens, length, 41.3 tokens/s, instead of tier Local]";
+        assert_eq!(generation(&answer), line);
+    }
+}

@@ -1,0 +1,366 @@
+//! House rules that a compiler does not know: who may import whom, and what no file may hold.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longest file, in lines: beyond that it holds two things.
+const LINES_MAX: usize = 500;
+
+/// What the files under `at` must not mention.
+struct Layer {
+    /// A folder or a file of `src/`, without its extension; a folder holds also the file beside it.
+    at: &'static str,
+    banned: &'static [&'static str],
+}
+
+/// Who must not use whom. A name is banned where code mentions it as a path (`ractor::...`).
+const LAYERS: &[Layer] = &[
+    Layer {
+        at: "domain",
+        banned: &[
+            "crate::actor",
+            "crate::actors",
+            "crate::adapters",
+            "crate::cli",
+            "crate::config",
+            "crate::http",
+            "crate::messages",
+            "crate::metrics",
+            "crate::node",
+            "crate::supervisor",
+            "axum",
+            "getrandom",
+            "libp2p",
+            "prometheus_client",
+            "ractor",
+            "rand",
+            "reqwest",
+            "tokio",
+            "tracing",
+            "std::fs",
+            "std::net::Tcp",
+            "std::process",
+            "Instant::now",
+            "SystemTime::now",
+            "Timestamp::now",
+            "Zoned::now",
+        ],
+    },
+    Layer {
+        at: "config",
+        banned: &[
+            "crate::actor",
+            "crate::actors",
+            "crate::adapters",
+            "crate::cli",
+            "crate::http",
+            "crate::messages",
+            "crate::metrics",
+            "crate::node",
+            "crate::supervisor",
+            "axum",
+            "clap",
+            "ractor",
+            "tokio",
+            "tracing",
+            "std::env",
+        ],
+    },
+    Layer {
+        at: "messages",
+        banned: &[
+            "crate::actor",
+            "crate::actors",
+            "crate::adapters",
+            "crate::cli",
+            "crate::config",
+            "crate::http",
+            "crate::node",
+            "crate::supervisor",
+            "axum",
+            "hyper",
+            "libp2p",
+        ],
+    },
+    Layer {
+        at: "adapters",
+        banned: &[
+            "crate::actor",
+            "crate::actors",
+            "crate::cli",
+            "crate::http",
+            "crate::messages",
+            "crate::node",
+            "crate::supervisor",
+            "axum",
+            "ractor",
+        ],
+    },
+    Layer {
+        at: "http",
+        banned: &[
+            "crate::actor",
+            "crate::actors",
+            "crate::cli",
+            "crate::node",
+            "crate::supervisor",
+            "libp2p",
+            "ractor",
+        ],
+    },
+    Layer {
+        at: "actors",
+        banned: &["crate::cli", "crate::node", "crate::supervisor", "axum", "clap", "ractor"],
+    },
+    Layer {
+        at: "metrics",
+        banned: &[
+            "crate::actor",
+            "crate::actors",
+            "crate::adapters",
+            "crate::cli",
+            "crate::config",
+            "crate::domain",
+            "crate::http",
+            "crate::node",
+            "crate::supervisor",
+        ],
+    },
+    Layer {
+        at: "actor",
+        banned: &[
+            "crate::actors",
+            "crate::adapters",
+            "crate::cli",
+            "crate::config",
+            "crate::http",
+            "crate::node",
+            "crate::supervisor",
+        ],
+    },
+    Layer {
+        at: "supervisor",
+        banned: &[
+            "crate::actors",
+            "crate::adapters",
+            "crate::cli",
+            "crate::http",
+            "crate::node",
+            "axum",
+        ],
+    },
+    Layer { at: "node", banned: &["crate::cli", "clap", "ractor"] },
+    Layer {
+        at: "cli",
+        banned: &[
+            "crate::actor",
+            "crate::actors",
+            "crate::adapters",
+            "crate::http",
+            "crate::messages",
+            "crate::metrics",
+            "crate::node",
+            "crate::supervisor",
+            "axum",
+            "ractor",
+            "candle_core",
+        ],
+    },
+];
+
+/// What no source may say, and why.
+const WORDS: &[(&str, &str)] = &[
+    ("ractor::registry", "there is one registry per process, and tests run several nodes"),
+    ("call_t!", "calls go through Addr, which is bounded"),
+    ("unbounded_channel", "every queue has a limit"),
+];
+
+#[test]
+fn the_sources_keep_the_house_rules() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut broken = Vec::new();
+    for path in sources(root) {
+        let text = fs::read_to_string(&path).unwrap();
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+        broken.extend(check(&name, &text).into_iter().map(|rule| format!("{name}{rule}")));
+    }
+    for manifest in ["Cargo.toml", ".cargo/config.toml"] {
+        let text = fs::read_to_string(root.join(manifest)).unwrap();
+        broken.extend(check_manifest(&text).map(|rule| format!("{manifest}: {rule}")));
+    }
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+/// Every Rust file of ours.
+fn sources(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open: Vec<PathBuf> =
+        ["src", "tests", "benches", "xtask/src"].map(|dir| root.join(dir)).into();
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The rules that the file breaks, each with its line.
+fn check(name: &str, text: &str) -> Vec<String> {
+    let mut broken = Vec::new();
+    let lines = text.lines().count();
+    if lines > LINES_MAX {
+        broken.push(format!(": has {lines} lines, at most {LINES_MAX}"));
+    }
+    let banned = banned(name);
+    let mut is_test = false;
+    for (at, line) in text.lines().enumerate() {
+        let at = at + 1;
+        if let Some(strange) = line.chars().find(|c| !c.is_ascii()) {
+            broken.push(format!(":{at}: holds {strange:?}; sources are ASCII, use an escape"));
+        }
+        // Unit tests at the end of a file may use what their subject may not.
+        is_test |= line.starts_with("#[cfg(test)]");
+        let code = without_comment(line);
+        for name in banned.iter().filter(|name| !is_test && mentions(code, name)) {
+            broken.push(format!(":{at}: must not use {name}"));
+        }
+        if !is_test && names_other_actor(name, code) {
+            broken.push(format!(":{at}: must not use crate::actors of another actor"));
+        }
+        if name.starts_with("src/") {
+            for (word, reason) in WORDS.iter().filter(|(word, _)| mentions(code, word)) {
+                broken.push(format!(":{at}: must not say {word}: {reason}"));
+            }
+            if code.contains(".call(") && code.contains(", None)") {
+                broken.push(format!(":{at}: calls without a deadline"));
+            }
+        }
+    }
+    broken
+}
+
+/// What the file must not use by the layer it is in.
+fn banned(name: &str) -> Vec<&'static str> {
+    let Some(path) = name.strip_prefix("src/").and_then(|path| path.strip_suffix(".rs")) else {
+        return Vec::new();
+    };
+    let is_in = |layer: &&Layer| {
+        path == layer.at || path.strip_prefix(layer.at).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let layer = LAYERS.iter().filter(is_in);
+    let mut banned: Vec<&str> = layer.flat_map(|layer| layer.banned.iter().copied()).collect();
+    // The one actor that serves HTTP.
+    if path.starts_with("actors/") && path != "actors/http" {
+        banned.push("crate::http");
+    }
+    // The one file of messages that stands on ractor, so that it could be replaced.
+    if path.starts_with("messages/") && path != "messages/addr" {
+        banned.push("ractor");
+    }
+    banned
+}
+
+/// Whether an actor's file names another actor. Its own submodules it may name.
+fn names_other_actor(name: &str, code: &str) -> bool {
+    let Some(path) = name.strip_prefix("src/actors/") else { return false };
+    let own = path.split(['/', '.']).next().unwrap();
+    code.match_indices("crate::actors").any(|(at, path)| {
+        let rest = code[at + path.len()..].trim_start_matches("::");
+        !rest.strip_prefix(own).is_some_and(|rest| rest.starts_with([':', ';', ' ']))
+    })
+}
+
+/// A manifest must leave panics to unwind: supervision rests on it.
+fn check_manifest(text: &str) -> Option<&'static str> {
+    let aborts = |line: &str| {
+        let line: String = line.split('#').next().unwrap().split_whitespace().collect();
+        line.contains("panic=\"abort\"") || line.contains("panic='abort'")
+    };
+    text.lines().any(aborts).then_some("panics must unwind, or no actor can be restarted")
+}
+
+fn without_comment(line: &str) -> &str {
+    let code = line.trim_start();
+    if code.starts_with("//") { "" } else { line.split(" // ").next().unwrap() }
+}
+
+/// Whether `code` names `path`, not only a longer word with it inside.
+fn mentions(code: &str, path: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_crate = !path.contains("::") && !path.contains('!') && path != "unbounded_channel";
+    code.match_indices(path).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        let after = &code[at + path.len()..];
+        let starts = !before.is_some_and(|c| is_word(c) || (is_crate && c == ':') || c == '.');
+        let ends = !after.starts_with(is_word) || path.ends_with("Tcp");
+        // A crate is used as a path or as a whole, not as a word in a text.
+        let is_path = !is_crate || after.starts_with("::") || code.trim_start().starts_with("use ");
+        starts && ends && is_path
+    })
+}
+
+#[test]
+fn a_forbidden_import_is_reported_with_its_line() {
+    for (name, line, rule) in [
+        ("src/domain/gate.rs", "use crate::messages::addr::Addr;", "must not use crate::messages"),
+        ("src/domain/restart/tests.rs", "use tokio::time;", "must not use tokio"),
+        ("src/domain/id.rs", "    let t = std::time::Instant::now();", "Instant::now"),
+        ("src/domain/id.rs", "    let x = rand::random();", "must not use rand"),
+        ("src/domain.rs", "use ractor as r;", "must not use ractor"),
+        ("src/messages/addr.rs", "use crate::actors::http;", "must not use crate::actors"),
+        ("src/supervisor/root.rs", "crate::actors::identity::NAME", "must not use crate::actors"),
+        ("src/http/ws.rs", "    ractor::spawn()", "must not use ractor"),
+        ("src/messages/event.rs", "use ractor::OutputPort;", "must not use ractor"),
+        ("src/actors/identity.rs", "use crate::http::App;", "must not use crate::http"),
+        ("src/actors/identity.rs", "use crate::actors::envelope;", "must not use crate::actors"),
+        (
+            "src/actors/backend/edge.rs",
+            "use crate::actors::backends;",
+            "must not use crate::actors",
+        ),
+        (
+            "src/actors/http.rs",
+            "use crate::actors::{http, identity};",
+            "must not use crate::actors",
+        ),
+        ("src/config/load.rs", "    std::env::var(\"X\")", "must not use std::env"),
+        ("src/node.rs", "    let (a, b) = unbounded_channel();", "every queue has a limit"),
+        ("src/node.rs", "    actor.call(ask, None)", "without a deadline"),
+        ("src/node.rs", "    let c = '\u{2500}';", "sources are ASCII"),
+    ] {
+        let broken = check(name, &format!("//! File.\n{line}\n"));
+        assert_eq!(broken.len(), 1, "{name}: {line}: {broken:?}");
+        assert!(broken[0].starts_with(":2: ") && broken[0].contains(rule), "{broken:?}");
+    }
+}
+
+#[test]
+fn what_is_allowed_is_not_reported() {
+    for (name, line) in [
+        ("src/domain/gate.rs", "use crate::domain::score::Score; // as tokio would"),
+        ("src/domain/gate.rs", "/// See crate::messages; tokio::time is not used."),
+        ("src/domain/gate.rs", "    let brand::new = operand;"),
+        ("src/actors/identity.rs", "use crate::actor::Actor;"),
+        ("src/actors/http.rs", "use crate::http::router;"),
+        ("src/actors/backend/edge.rs", "use crate::actors::backend::Shared;"),
+        ("src/messages/addr.rs", "use ractor::ActorRef;"),
+        ("src/domain/gate.rs", "#[cfg(test)]\nuse rand::Rng;"),
+        ("tests/addr.rs", "use ractor::Actor;"),
+    ] {
+        assert_eq!(check(name, line), Vec::<String>::new(), "{name}: {line}");
+    }
+}
+
+#[test]
+fn a_long_file_and_an_aborting_profile_are_reported() {
+    assert_eq!(check("src/a.rs", &"\n".repeat(LINES_MAX)), Vec::<String>::new());
+    assert_eq!(check("src/a.rs", &"\n".repeat(LINES_MAX + 1)).len(), 1);
+    assert!(check_manifest("[profile.release]\npanic  = \"abort\"\n").is_some());
+    assert!(check_manifest("panic = \"unwind\" # not panic = \"abort\"\n").is_none());
+}
