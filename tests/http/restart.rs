@@ -11,13 +11,17 @@ use bizra_omega::actors::http::{self, Http};
 use bizra_omega::domain::restart::{Outcome, Strategy};
 use bizra_omega::http::limits::Limits;
 use bizra_omega::http::server::{Readiness, Server};
-use bizra_omega::messages::supervisor::{ActorState, Fault};
+use bizra_omega::messages::addr::Deadline;
+use bizra_omega::messages::supervisor::{ActorState, Fault, SupervisorMsg};
 use bizra_omega::supervisor::{ChildSpec, Root};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use crate::support::{SECOND, drill, info, permanent, root, settings, until_state};
+use crate::support::{SECOND, permanent, root, settings};
+
+/// Long enough for a loaded machine; nothing that works takes it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn supervised(app: Router) -> (Root, SocketAddr, Server) {
     let settings = settings(Strategy::OneForOne);
@@ -31,6 +35,18 @@ async fn supervised(app: Router) -> (Root, SocketAddr, Server) {
     let (spec, _) =
         ChildSpec::actor(http::NAME, permanent(), 5 * SECOND, 64, &settings.metrics, make);
     (root(&settings, vec![spec]).await, address, server)
+}
+
+async fn drill(root: &Root, fault: Fault) {
+    let ask = |reply| SupervisorMsg::Drill { name: http::NAME.to_owned(), fault, reply };
+    root.addr().call(Deadline::after(PATIENCE), ask).await.unwrap().unwrap();
+}
+
+/// Where the actor stands, and its incarnation.
+async fn stands(root: &Root) -> Option<(ActorState, u64)> {
+    let ask = |reply| SupervisorMsg::Tree { reply };
+    let tree = root.addr().call(Deadline::after(PATIENCE), ask).await.unwrap();
+    tree.first().map(|actor| (actor.state, actor.incarnation))
 }
 
 /// One request over a connection of its own.
@@ -50,22 +66,23 @@ async fn no_connection_is_refused_while_the_actor_dies_in_every_way() {
     let (until_over, count) = (is_over.clone(), served.clone());
     let client = tokio::spawn(async move {
         while !until_over.load(Ordering::Relaxed) {
-            let said = tokio::time::timeout(10 * SECOND, ask(address)).await.expect("in time");
+            let said = tokio::time::timeout(PATIENCE, ask(address)).await.expect("in time");
             let said = said.expect("every connection is served");
             assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("hello"), "{said}");
             count.fetch_add(1, Ordering::Relaxed);
         }
     });
     for (round, fault) in (1..).zip(Fault::ALL) {
-        drill(&root, http::NAME, fault).await;
+        drill(&root, fault).await;
         crate::support::until(|| served.load(Ordering::Relaxed) > 5 * round).await;
         let restarted = async {
-            while info(&root, http::NAME).await.incarnation <= round {
+            while !stands(&root).await.is_some_and(|(state, incarnation)| {
+                state == ActorState::Running && incarnation > round
+            }) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(30 * SECOND, restarted).await.expect("it restarts");
-        until_state(&root, http::NAME, ActorState::Running).await;
+        tokio::time::timeout(PATIENCE, restarted).await.expect("it restarts");
     }
     is_over.store(true, Ordering::Relaxed);
     client.await.unwrap();
@@ -85,7 +102,7 @@ async fn a_request_in_flight_is_answered_although_the_actor_is_killed() {
     let (root, address, _server) = supervised(Router::new().route("/hello", handler)).await;
     let asked = tokio::spawn(ask(address));
     began.notified().await;
-    drill(&root, http::NAME, Fault::Kill).await;
+    drill(&root, Fault::Kill).await;
     release.notify_one();
     assert!(asked.await.unwrap().unwrap().ends_with("hello"));
 }
