@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::{ActorCell, ActorProcessingErr, ActorRef};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -53,6 +53,16 @@ pub trait Actor: Send + Sync + Sized + 'static {
         turn: Turn,
         state: &mut Self::State,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Looks whether the state is still sound, at every heartbeat: for actors whose work goes on
+    /// outside their messages. Short.
+    ///
+    /// # Errors
+    /// As [`Actor::handle`].
+    fn check(&self, state: &mut Self::State) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = state;
+        async { Ok(()) }
+    }
 
     /// Puts things in order before a graceful end, when every message and all work that was handed
     /// on is done. Not called when the actor fails or is killed.
@@ -120,7 +130,8 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    fn beat(&self) {
+    /// Shows life.
+    pub(crate) fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -132,6 +143,11 @@ impl Pulse {
     fn allow(&self, limit: Duration) {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         self.long_until_ms.store(self.now_ms().saturating_add(limit_ms), Ordering::Relaxed);
+    }
+
+    /// Marks that the incarnation ends by returning an error.
+    pub(crate) fn fail(&self) {
+        self.returned_error.store(true, Ordering::Relaxed);
     }
 
     /// Messages and probes handled so far.
@@ -149,6 +165,9 @@ impl Pulse {
         self.returned_error.load(Ordering::Relaxed)
     }
 }
+
+/// Told of an incarnation before anything else can be heard of it.
+pub(crate) type Announce = Box<dyn FnOnce(ActorCell) + Send>;
 
 /// Runs an [`Actor`] as a ractor actor.
 pub(crate) struct Shell<A: Actor> {
@@ -181,7 +200,8 @@ impl<A: Actor> Shell<A> {
     ) -> Result<(), Failure> {
         let Work { message, ticket, deadline, span } = work;
         let started = Instant::now();
-        if message.is_abandoned() || deadline.is_some_and(|deadline| deadline.instant() <= started) {
+        if message.is_abandoned() || deadline.is_some_and(|deadline| deadline.instant() <= started)
+        {
             self.meter.skipped.inc();
             return Ok(());
         }
@@ -224,15 +244,14 @@ impl<A: Actor> Shell<A> {
 impl<A: Actor> ractor::Actor for Shell<A> {
     type Msg = Mail<A::Msg>;
     type State = Shelled<A::State>;
-    /// Told the incarnation's id before anything else can be heard of it.
-    type Arguments = Box<dyn FnOnce(ractor::ActorId) + Send>;
+    type Arguments = Announce;
 
     async fn pre_start(
         &self,
         myself: ActorRef<Self::Msg>,
         announce: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        announce(myself.get_id());
+        announce(myself.get_cell());
         let inner = self.actor.start().await?;
         self.pulse.beat();
         Ok(Shelled { inner, tasks: TaskTracker::new(), seconds: Vec::new() })
@@ -246,13 +265,14 @@ impl<A: Actor> ractor::Actor for Shell<A> {
     ) -> Result<(), ActorProcessingErr> {
         let outcome = match mail {
             Mail::Work(work) => self.work(work, shelled).await,
-            Mail::Probe => Ok(()),
+            Mail::Probe => self.actor.check(&mut shelled.inner).await,
+            Mail::Note(_) => Ok(()),
             Mail::Fault(Fault::Freeze) => std::future::pending().await,
             Mail::Fault(fault) => self.fail(fault, &myself),
         };
         self.pulse.beat();
         if outcome.is_err() {
-            self.pulse.returned_error.store(true, Ordering::Relaxed);
+            self.pulse.fail();
         }
         outcome
     }

@@ -1,1 +1,384 @@
-//! config.
+//! Configuration: one plain struct per section, read once at the start.
+//!
+//! A value comes from the file, is overridden by the environment, and that by the command line;
+//! then everything is validated, and nobody reads the environment later. `config/node.toml`
+//! documents every key.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+mod load;
+mod validate;
+
+pub use load::{ConfigError, Flags, Source};
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The node itself.
+    pub node: Node,
+    /// The HTTP server.
+    pub http: Http,
+    /// Who may call what.
+    pub auth: Auth,
+    /// Logging.
+    pub log: Log,
+    /// How actors are kept alive.
+    pub supervisor: Supervisor,
+    /// Failure drills.
+    pub chaos: Chaos,
+    /// The gates that content passes.
+    pub gates: Gates,
+    /// Text generation.
+    pub inference: Inference,
+    /// The peer network.
+    pub gossip: Gossip,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// Where keys, the token and stores live. Its default is `~/.bizra`; a loaded configuration
+    /// holds it expanded.
+    pub data_dir: PathBuf,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { data_dir: PathBuf::from("~/.bizra") }
+    }
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address to listen on; `localhost` is read as 127.0.0.1.
+    #[serde(deserialize_with = "host")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 lets the system choose.
+    pub port: u16,
+    /// Largest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// Most connections open at once.
+    pub connections_max: usize,
+    /// Time for a request's header to arrive.
+    pub header_seconds: u64,
+    /// Time a connection may be open without a request.
+    pub idle_seconds: u64,
+    /// Time for a request as a whole, its body included.
+    pub request_seconds: u64,
+    /// Time for a request that generates text.
+    pub generate_seconds: u64,
+    /// Host names, beside loopback ones and the address itself, that requests may name.
+    pub hosts: Vec<String>,
+    /// Web origins whose pages may call the node.
+    pub origins: Vec<String>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 3001,
+            body_bytes_max: 1 << 20,
+            connections_max: 512,
+            header_seconds: 5,
+            idle_seconds: 15,
+            request_seconds: 30,
+            generate_seconds: 120,
+            hosts: Vec::new(),
+            origins: Vec::new(),
+        }
+    }
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Where the bearer token is asked for.
+    pub mode: AuthMode,
+}
+
+/// Where the bearer token is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthMode {
+    /// Everywhere but on the health endpoint.
+    Token,
+    /// From loopback only for what uses keys or changes the node; from elsewhere everywhere.
+    #[default]
+    Local,
+    /// From loopback nowhere: every local user can sign as this node.
+    TrustLoopback,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// What is logged, in the syntax of `RUST_LOG`.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, filter: "info".to_owned() }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// One line of text per event.
+    Text,
+    /// One JSON object per event.
+    Json,
+}
+
+/// `[supervisor]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Supervisor {
+    /// Restarts of one actor within [`Supervisor::within_seconds`] before it counts as failed.
+    pub max_restarts: u32,
+    /// The window for `max_restarts`.
+    pub within_seconds: u64,
+    /// Restarts of a whole group within [`Supervisor::group_within_seconds`].
+    pub group_max_restarts: u32,
+    /// The window for `group_max_restarts`.
+    pub group_within_seconds: u64,
+    /// First pause before the restart of an actor that failed right after its start.
+    pub backoff_min_ms: u64,
+    /// Longest such pause.
+    pub backoff_max_ms: u64,
+    /// Time without failure after which the pause starts small again.
+    pub stable_seconds: u64,
+    /// Time between attempts to start an actor whose budget is spent.
+    pub retry_seconds: u64,
+    /// Time between heartbeats.
+    pub heartbeat_ms: u64,
+    /// Time for an actor to answer a heartbeat before it counts as frozen.
+    pub heartbeat_deadline_ms: u64,
+    /// Time for an actor to start.
+    pub start_seconds: u64,
+    /// Time for an actor to stop by itself before it is killed.
+    pub stop_seconds: u64,
+    /// Time for the whole node to stop.
+    pub shutdown_seconds: u64,
+    /// Overrides by actor; see [`Supervisor::actor`].
+    pub actors: BTreeMap<String, ActorOverride>,
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        Self {
+            max_restarts: 5,
+            within_seconds: 10,
+            group_max_restarts: 20,
+            group_within_seconds: 60,
+            backoff_min_ms: 10,
+            backoff_max_ms: 10_000,
+            stable_seconds: 30,
+            retry_seconds: 30,
+            heartbeat_ms: 1000,
+            heartbeat_deadline_ms: 2000,
+            start_seconds: 30,
+            stop_seconds: 5,
+            shutdown_seconds: 25,
+            actors: BTreeMap::new(),
+        }
+    }
+}
+
+impl Supervisor {
+    /// The overrides for the actor of this name; all `None` if there are none.
+    ///
+    /// A hyphen and an underscore are the same here, because an environment variable cannot hold a
+    /// hyphen.
+    pub fn actor(&self, name: &str) -> ActorOverride {
+        let found = self.actors.iter().find(|(key, _)| is_same_actor(key, name));
+        found.map(|(_, limits)| *limits).unwrap_or_default()
+    }
+
+    /// The first name under `supervisor.actors` that is none of `names`.
+    pub fn unknown_actor(&self, names: &[&str]) -> Option<&str> {
+        let is_known = |key: &str| names.iter().any(|name| is_same_actor(key, name));
+        self.actors.keys().map(String::as_str).find(|key| !is_known(key))
+    }
+}
+
+/// Whether two spellings name one actor.
+fn is_same_actor(a: &str, b: &str) -> bool {
+    let plain = |byte: u8| if byte == b'-' { b'_' } else { byte };
+    a.bytes().map(plain).eq(b.bytes().map(plain))
+}
+
+/// `[supervisor.actors.<name>]`: what differs for one actor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ActorOverride {
+    /// Instead of [`Supervisor::max_restarts`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_restarts: Option<u32>,
+    /// Instead of [`Supervisor::within_seconds`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within_seconds: Option<u64>,
+    /// Messages that may wait, instead of the number the node gives this actor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_max: Option<usize>,
+}
+
+/// `[chaos]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Chaos {
+    /// Whether actors may be told to fail in ways other than stopping.
+    pub enabled: bool,
+}
+
+/// `[gates]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gates {
+    /// The constitution's file; `None` (written as an empty string) is the one built in.
+    #[serde(with = "empty_is_none")]
+    pub constitution: Option<PathBuf>,
+}
+
+/// `[inference]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Inference {
+    /// Longest prompt, in characters, its system text included.
+    pub prompt_chars_max: usize,
+    /// Tokens generated for a request that does not say how many.
+    pub max_tokens_default: usize,
+    /// Most tokens that a request may ask for.
+    pub max_tokens_max: usize,
+    /// The model in this process.
+    pub edge: Edge,
+    /// The model server.
+    pub ollama: Ollama,
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self {
+            prompt_chars_max: 65_536,
+            max_tokens_default: 512,
+            max_tokens_max: 4096,
+            edge: Edge::default(),
+            ollama: Ollama::default(),
+        }
+    }
+}
+
+/// `[inference.edge]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Edge {
+    /// The GGUF file; `None` (written as an empty string) is the embedded demo model.
+    #[serde(with = "empty_is_none")]
+    pub model: Option<PathBuf>,
+    /// Requests generated at the same time; further ones wait.
+    pub parallel: usize,
+    /// Threads for one request; 0 is every core.
+    pub threads: usize,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self { model: None, parallel: 1, threads: 0 }
+    }
+}
+
+/// `[inference.ollama]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ollama {
+    /// Where the server is: `http://host:port`, without a trailing slash.
+    pub url: String,
+    /// Time between looks whether it is there and what it offers.
+    pub probe_seconds: u64,
+    /// Time for it to answer such a look.
+    pub probe_timeout_ms: u64,
+    /// The model for requests that name none; `None` (written as an empty string) is the first one
+    /// it offers.
+    #[serde(with = "empty_is_none")]
+    pub model: Option<String>,
+}
+
+impl Default for Ollama {
+    fn default() -> Self {
+        Self {
+            url: "http://127.0.0.1:11434".to_owned(),
+            probe_seconds: 30,
+            probe_timeout_ms: 2000,
+            model: None,
+        }
+    }
+}
+
+/// `[gossip]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gossip {
+    /// Port for peers. Read and reported, but no socket is opened on it yet.
+    pub port: u16,
+}
+
+impl Default for Gossip {
+    fn default() -> Self {
+        Self { port: 7946 }
+    }
+}
+
+/// Reads an address to listen on.
+///
+/// # Errors
+/// When the text is neither an IP address nor `localhost`.
+pub fn parse_host(text: &str) -> Result<IpAddr, String> {
+    if text == "localhost" {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    text.parse().map_err(|_| format!("{text:?} is neither an IP address nor localhost"))
+}
+
+fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
+    parse_host(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+/// An optional text that TOML, which has no null, writes as an empty string.
+mod empty_is_none {
+    use super::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => value.serialize(serializer),
+            None => serializer.serialize_str(""),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T: From<String>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok((!text.is_empty()).then(|| text.into()))
+    }
+}

@@ -29,6 +29,7 @@ pub mod messages {
     pub mod envelope;
     pub mod event;
     pub mod gate_chain;
+    pub mod http;
     pub mod identity;
     pub mod inference_router;
     pub mod roster;
@@ -65,18 +66,48 @@ pub mod adapters {
         pub mod vocabulary;
         pub mod weights;
     }
+    pub mod keystore;
+    pub mod lock;
+    pub mod ollama;
+    pub mod store;
 }
 
 /// Requests and responses.
 pub mod http {
+    mod actors;
+    pub mod app;
+    pub mod auth;
+    mod body;
+    mod constitution;
+    mod envelope;
+    pub mod error;
+    mod gates;
+    mod guarded;
+    mod health;
+    mod identity;
+    mod inference;
+    pub mod limits;
+    mod metrics;
+    mod observe;
+    pub mod origin;
+    mod patient;
+    pub mod request_id;
+    pub mod router;
+    pub mod server;
+    mod status;
+    mod stream;
+    pub mod token;
 }
 
 /// Commands of the `bizra` program.
 pub mod cli {
+    pub mod args;
+    pub mod client;
+    pub mod envelope;
 }
 
 pub mod actor;
 pub mod config;
 pub mod metrics;
-pub mod node;
+// pub mod node;
 pub mod supervisor;

@@ -1,6 +1,8 @@
 //! Every metric of the node, declared once. One [`Metrics`] per node: tests run several.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -36,6 +38,26 @@ pub struct RestartLabels {
     pub reason: &'static str,
 }
 
+/// Labels: a kind of HTTP request. Both values come from the router's own lists.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HttpLabels {
+    /// The method, or `other`.
+    pub method: &'static str,
+    /// The pattern that matched, or `none`.
+    pub route: &'static str,
+}
+
+/// Labels: a kind of HTTP request and how it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AnswerLabels {
+    /// As in [`HttpLabels`].
+    pub method: &'static str,
+    /// As in [`HttpLabels`].
+    pub route: &'static str,
+    /// The status, or 499 if the caller left before there was one.
+    pub status: u32,
+}
+
 /// Handles to every metric; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
@@ -52,12 +74,26 @@ struct Inner {
     handle_seconds: Family<HandleLabels, Histogram, fn() -> Histogram>,
     restarts: Family<RestartLabels, Counter>,
     missed_probes: Family<ActorLabel, Counter>,
+    http_requests: Family<AnswerLabels, Counter>,
+    http_request_seconds: Family<HttpLabels, Histogram, fn() -> Histogram>,
+    http_in_flight: Gauge,
+    http_connections: Gauge,
+    /// The sum of `http_requests`, which cannot be read from it.
+    requests_served: AtomicU64,
 }
 
 /// 1 microsecond to 4 seconds in steps of four: a gate check is at the low end, a model's answer is
 /// not handled inside a handler.
 fn handle_buckets() -> Histogram {
     Histogram::new(exponential_buckets(1e-6, 4.0, 12))
+}
+
+/// 1 millisecond to 2 minutes: a verification is at the low end, a long answer at the high end.
+fn request_buckets() -> Histogram {
+    Histogram::new([
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+        120.0,
+    ])
 }
 
 impl Default for Metrics {
@@ -95,6 +131,21 @@ impl Metrics {
         actor.register("restarts", "Restarts by the reason of the end before", restarts.clone());
         let missed_probes = Family::default();
         actor.register("missed_probes", "Heartbeats not answered in time", missed_probes.clone());
+        let http = registry.sub_registry_with_prefix("http");
+        let http_requests = Family::default();
+        http.register("requests", "Requests by route and status", http_requests.clone());
+        let http_request_seconds: Family<HttpLabels, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(request_buckets);
+        http.register_with_unit(
+            "request",
+            "From a request's head to the last byte of its answer",
+            Unit::Seconds,
+            http_request_seconds.clone(),
+        );
+        let http_in_flight = Gauge::default();
+        http.register("requests_in_flight", "Requests being served", http_in_flight.clone());
+        let http_connections = Gauge::default();
+        http.register("connections", "Open connections", http_connections.clone());
         Self(Arc::new(Inner {
             registry,
             busy,
@@ -106,6 +157,11 @@ impl Metrics {
             handle_seconds,
             restarts,
             missed_probes,
+            http_requests,
+            http_request_seconds,
+            http_in_flight,
+            http_connections,
+            requests_served: AtomicU64::new(0),
         }))
     }
 
@@ -144,6 +200,30 @@ impl Metrics {
         self.0.waiting.get_or_create(&label).set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
+    /// Counts a connection as open until the guard is dropped.
+    pub fn connection_opened(&self) -> Raised {
+        Raised::new(&self.0.http_connections)
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn request_began(&self) -> Raised {
+        Raised::new(&self.0.http_in_flight)
+    }
+
+    /// Counts a request that was answered, or left by its caller.
+    pub fn request_ended(&self, labels: &HttpLabels, status: u16, elapsed: Duration) {
+        let HttpLabels { method, route } = *labels;
+        let answer = AnswerLabels { method, route, status: status.into() };
+        self.0.http_requests.get_or_create(&answer).inc();
+        self.0.http_request_seconds.get_or_create(labels).observe(elapsed.as_secs_f64());
+        self.0.requests_served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that ended so far.
+    pub fn requests_served(&self) -> u64 {
+        self.0.requests_served.load(Ordering::Relaxed)
+    }
+
     /// Every metric in the OpenMetrics text format.
     ///
     /// # Errors
@@ -152,6 +232,23 @@ impl Metrics {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.0.registry)?;
         Ok(text)
+    }
+}
+
+/// A gauge that is one higher for as long as this lives.
+#[derive(Debug)]
+pub struct Raised(Gauge);
+
+impl Raised {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -1,1 +1,199 @@
-//! node.
+//! The node: which actors there are, in what order they start, and who knows whom.
+//!
+//! What must outlive a restart (the lock on the data directory, the store, the listener, the loaded
+//! model) is made here, once, and handed to the actors; everything else an incarnation makes anew.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::actor::Failure;
+use crate::actors::{backend, envelope, gate_chain, http, identity, inference_router};
+use crate::adapters::keystore::Keystore;
+use crate::adapters::lock::{DirLock, LockError};
+use crate::adapters::ollama;
+use crate::adapters::store::{Store, StoreError};
+use crate::config::{AuthMode, Config};
+use crate::domain::constitution::{Constitution, ConstitutionError, DEFAULT_TOML};
+use crate::domain::inference::Tier;
+use crate::domain::restart::Strategy;
+use crate::http::app::{App, Parameters};
+use crate::http::auth::{Auth, Mode};
+use crate::http::limits::Limits;
+use crate::http::origin::{OriginError, Origins};
+use crate::http::router::router;
+use crate::http::server::{Readiness, Server};
+use crate::http::token::{self, TokenError};
+use crate::messages::addr::Deadline;
+use crate::messages::event::Events;
+use crate::messages::identity::IdentityMsg;
+use crate::messages::inference_router::InferenceMsg;
+use crate::messages::roster::Roster;
+use crate::metrics::Metrics;
+use crate::supervisor::{ChildSpec, Root, group};
+
+use plan::Plan;
+
+mod plan;
+
+/// Time for the actors to say who and what they are for the lines at the start.
+const INTRODUCTION_WAIT: Duration = Duration::from_secs(5);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory is in use or cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The API token cannot be read or made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The constitution is not valid.
+    #[error(transparent)]
+    Constitution(#[from] ConstitutionError),
+    /// The constitution's file cannot be read.
+    #[error("constitution {}: {source}", path.display())]
+    ConstitutionFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A host or origin in the configuration is none.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    /// The configuration names an actor that does not exist.
+    #[error("supervisor.actors.{name}: there is no such actor; there is: {}", known.join(", "))]
+    UnknownActor {
+        /// The name.
+        name: String,
+        /// Every actor.
+        known: Vec<&'static str>,
+    },
+    /// The address is in use or not ours.
+    #[error("cannot listen on {address}: {source}; choose another with --host and --port")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The model server's address is none.
+    #[error("inference.ollama.url: {0}")]
+    Ollama(String),
+    /// An actor does not come up.
+    #[error("{0}")]
+    Actors(Failure),
+}
+
+/// A running node. Dropping it ends it without order; see [`Node::shutdown`].
+#[derive(Debug)]
+pub struct Node {
+    root: Root,
+    roster: Roster,
+    metrics: Metrics,
+    address: SocketAddr,
+    grace: Duration,
+    store: Store,
+    /// Held until the store is closed.
+    _lock: DirLock,
+}
+
+/// Starts a node: takes its data directory, binds its address, starts its actors.
+///
+/// # Errors
+/// See [`StartError`]; nothing is left running.
+pub async fn start(config: Config) -> Result<Node, StartError> {
+    let started = Instant::now();
+    let known = plan::NAMES;
+    if let Some(name) = config.supervisor.unknown_actor(known) {
+        return Err(StartError::UnknownActor { name: name.to_owned(), known: known.to_vec() });
+    }
+    let data_dir = config.node.data_dir.clone();
+    let lock = DirLock::acquire(&data_dir)?;
+    let token = token::open(&data_dir)?;
+    let constitution = Arc::new(constitution(&config)?);
+    let origins = Origins::new(&config.http.hosts, &config.http.origins)?;
+    let address = SocketAddr::new(config.http.host, config.http.port);
+    let bound = TcpListener::bind(address).await;
+    let listener = bound.map_err(|source| StartError::Bind { address, source })?;
+    let address = listener.local_addr().unwrap_or(address);
+    let store = Store::open(&data_dir)?;
+
+    let metrics = Metrics::new();
+    let events = Events::default();
+    let plan = Plan::new(&config.supervisor, &metrics, &events);
+    let supervisor = Root::address(&metrics);
+
+    let keystore = Keystore::new(&data_dir);
+    let (identity_child, identity) =
+        plan.actor(identity::NAME, move || identity::Identity::new(keystore.clone()));
+
+    let enforced = constitution.clone();
+    let (gate_chain_child, gate_chain) = plan
+        .actor(gate_chain::NAME, move || gate_chain::GateChain { constitution: enforced.clone() });
+
+    let (issuer, log, under) = (identity.clone(), store.clone(), constitution.digest());
+    let (envelope_child, envelope) = plan.actor(envelope::NAME, move || {
+        envelope::Envelope::new(issuer.clone(), log.clone(), under)
+    });
+
+    let edge_model = backend::EdgeModelCell::new(&config.inference.edge);
+    let edge_parallel = config.inference.edge.parallel;
+    let (edge_child, edge) = plan.actor(backend::edge::NAME, move || {
+        backend::edge::EdgeBackend::new(edge_model.clone(), edge_parallel)
+    });
+
+    let server = ollama::Server::from_config(&config.inference.ollama).map_err(StartError::Ollama)?;
+    let (ollama_child, ollama) = plan
+        .actor(backend::ollama::NAME, move || backend::ollama::OllamaBackend::new(server.clone()));
+
+    let (judge, notary) = (gate_chain.clone(), envelope.clone());
+    let backends = vec![(Tier::Edge, edge), (Tier::Local, ollama)];
+    let (router_child, inference) = plan.actor(inference_router::NAME, move || {
+        inference_router::InferenceRouter::new(judge.clone(), notary.clone(), backends.clone())
+    });
+    let inference_children = vec![edge_child, ollama_child, router_child];
+    let inference_child = plan.group("inference", Strategy::OneForOne, inference_children);
+
+    let roster = Roster {
+        supervisor: supervisor.clone(),
+        identity,
+        gate_chain,
+        envelope,
+        inference,
+        events: events.clone(),
+    };
+    let readiness = Readiness::default();
+    let limits = limits(&config);
+    let app = App::new(Parameters {
+        roster: roster.clone(),
+        metrics: metrics.clone(),
+        auth: Auth::new(mode(config.auth.mode), token),
+        origins,
+        limits: limits.clone(),
+        readiness: readiness.clone(),
+        started,
+        data_dir: data_dir.clone(),
+        has_drills: config.chaos.enabled,
+    });
+    let server = Server::new(vec![listener], router(app), limits, metrics.clone(), readiness);
+    let (http_child, _) = plan.actor(http::NAME, move || http::Http { server: server.clone() });
+
+    let children =
+        vec![identity_child, gate_chain_child, envelope_child, inference_child, http_child];
+    let settings = plan.settings(Strategy::OneForOne);
+    let root = Root::start(supervisor, settings, children).await.map_err(StartError::Actors)?;
+    let grace = Duration::from_secs(config.supervisor.shutdown_seconds);
+    let node = Node { root, roster, metrics, address, grace, store, _lock: lock };
+    node.introduce(&config).await;
+    Ok(node)
+}

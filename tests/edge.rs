@@ -39,6 +39,7 @@ fn request(prompt: &str, max_tokens: usize) -> InferenceRequest {
         prompt: prompt.to_owned(),
         system: None,
         max_tokens,
+        is_length_asked: true,
         sampling: Sampling { temperature: 0.0, top_p: None, seed: Some(1) },
         stop: Vec::new(),
         tier: None,

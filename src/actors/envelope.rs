@@ -1,1 +1,349 @@
-//! envelope.
+//! Seals envelopes, checks them, keeps the log of those made here and the replay window. The rules
+//! are in `domain::envelope` and `domain::replay`.
+//!
+//! A restart reads the replay window from the store again and loses nothing that was acknowledged.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::actor::{Actor, Failure, Turn};
+use crate::adapters::store::{Appended, Recorded, Store, StoreError};
+use crate::domain::envelope::{
+    Draft, EnvelopeId, Options, Parent, Report, SealError, Sealed, Unsigned, Verified, examine,
+};
+use crate::domain::id::NodeId;
+use crate::domain::identity::{KeyUse, PublicKey};
+use crate::domain::reject::RejectCode;
+use crate::domain::replay::{Nonce, ReplayError, ReplayLimits, ReplayWindow};
+use crate::messages::addr::{Addr, CallError, Deadline, Message, Reply};
+use crate::messages::envelope::EnvelopeMsg;
+use crate::messages::identity::IdentityMsg;
+
+/// The actor's name.
+pub const NAME: &str = "envelope";
+
+/// From this many bytes on, reading and hashing takes longer than a task may keep its thread.
+const LARGE_BYTES: usize = 16 << 10;
+
+/// How often a draft is prepared for the identity that signs; it changes when a person says so.
+const KEYS_MAX: usize = 3;
+
+/// The envelope actor.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// Signs.
+    pub identity: Addr<IdentityMsg>,
+    /// Outlives every incarnation.
+    pub store: Arc<Store>,
+    /// How much the replay window remembers.
+    pub limits: ReplayLimits,
+    /// The wall clock, in milliseconds since the Unix epoch: [`system_now_ms`] outside tests.
+    pub now_ms: fn() -> i64,
+}
+
+/// What one incarnation and its tasks share.
+#[derive(Debug)]
+pub struct Desk {
+    identity: Addr<IdentityMsg>,
+    store: Arc<Store>,
+    now_ms: fn() -> i64,
+    window: Mutex<ReplayWindow>,
+    /// The key that signed last. Only a guess at the next: the signature says who made it.
+    key: ArcSwapOption<PublicKey>,
+}
+
+/// Milliseconds since the Unix epoch by the system's clock; negative before it.
+pub fn system_now_ms() -> i64 {
+    let ms = |span: std::time::Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => ms(since),
+        Err(before) => -ms(before.duration()),
+    }
+}
+
+impl Actor for Envelope {
+    type Msg = EnvelopeMsg;
+    type State = Arc<Desk>;
+
+    async fn start(&self) -> Result<Arc<Desk>, Failure> {
+        let store = Arc::clone(&self.store);
+        let replay = tokio::task::spawn_blocking(move || store.load_replay()).await??;
+        let mut window = ReplayWindow::new(self.limits, replay.closed_until_ms);
+        for (nonce, expires_ms) in replay.nonces {
+            window.restore(nonce, expires_ms);
+        }
+        Ok(Arc::new(Desk {
+            identity: self.identity.clone(),
+            store: Arc::clone(&self.store),
+            now_ms: self.now_ms,
+            window: Mutex::new(window),
+            key: ArcSwapOption::empty(),
+        }))
+    }
+
+    async fn handle(
+        &self,
+        message: EnvelopeMsg,
+        turn: Turn,
+        desk: &mut Arc<Desk>,
+    ) -> Result<(), Failure> {
+        let desk = Arc::clone(desk);
+        let deadline = turn.deadline();
+        match message {
+            EnvelopeMsg::Create { draft, reply } => turn.spawn(async move {
+                reply.send(desk.create(*draft, deadline).await);
+            }),
+            EnvelopeMsg::Verify { bytes, reply } => turn.spawn(async move {
+                reply.send(desk.verify(bytes).await);
+            }),
+            EnvelopeMsg::Consume { bytes, reply } => turn.spawn(async move {
+                reply.send(desk.consume(bytes, deadline).await);
+            }),
+            EnvelopeMsg::Find { id, reply } => turn.spawn(async move {
+                reply.send(desk.find(id).await);
+            }),
+        }
+        Ok(())
+    }
+}
+
+impl Desk {
+    async fn create(&self, draft: Draft, deadline: Deadline) -> Result<Sealed, SealError> {
+        let key = match self.key.load_full() {
+            Some(key) => *key,
+            None => {
+                let active = self.ask(deadline, |reply| IdentityMsg::Active { reply }).await;
+                active.map_err(unavailable)?.public_key
+            }
+        };
+        let is_large = weight_up_to(&draft.payload, LARGE_BYTES) >= LARGE_BYTES;
+        let unsigned =
+            beside(is_large, move || draft.prepare(&key)).await.map_err(unavailable)??;
+        let sealed = self.sign(unsigned, key, deadline).await?;
+        let id = sealed.id;
+        match self.store.append_envelope(id, sealed.to_bytes()).await.map_err(unavailable)? {
+            Appended::New => Ok(sealed),
+            Appended::Existing(bytes) => {
+                let logged = read_logged(id, &bytes)?;
+                if logged.is_of_the_draft_of(&sealed) {
+                    return Ok(logged);
+                }
+                Err(SealError::Invalid(format!("id {id} names another envelope")))
+            }
+        }
+    }
+
+    async fn sign(
+        &self,
+        mut unsigned: Unsigned,
+        mut key: PublicKey,
+        deadline: Deadline,
+    ) -> Result<Sealed, SealError> {
+        for _ in 0..KEYS_MAX {
+            let bytes = Bytes::copy_from_slice(unsigned.signing_bytes());
+            let ask = |reply| IdentityMsg::Sign {
+                key_use: KeyUse::Envelope,
+                messages: vec![bytes.clone()],
+                reply,
+            };
+            let signed =
+                self.ask(deadline, ask).await.map_err(unavailable)?.map_err(unavailable)?;
+            let signed = signed.into_iter().next();
+            let signed = signed.ok_or_else(|| unavailable("no signature was made"))?;
+            if signed.public_key == key {
+                self.key.store(Some(Arc::new(key)));
+                return unsigned.finish(&signed);
+            }
+            key = signed.public_key;
+            unsigned = unsigned.with_key(&key)?;
+        }
+        Err(unavailable("the active identity kept changing"))
+    }
+
+    async fn verify(&self, bytes: Bytes) -> Report {
+        let (report, verified) = self.examine(bytes, None).await;
+        match verified {
+            Some(verified) => self.resolve(report, verified.provenance).await,
+            None => report,
+        }
+    }
+
+    async fn consume(&self, bytes: Bytes, deadline: Deadline) -> Report {
+        let readers = match self.ask(deadline, |reply| IdentityMsg::List { reply }).await {
+            Ok(identities) => identities.into_iter().map(|identity| identity.node_id).collect(),
+            Err(error) => {
+                let mut report = Report::default();
+                report.refuse("audience", RejectCode::RejectInternal, error.to_string());
+                return report;
+            }
+        };
+        let (mut report, verified) = self.examine(bytes, Some(readers)).await;
+        let Some(verified) = verified else { return report };
+        match self.record(&verified).await {
+            Ok(()) => report.pass("replay", None),
+            Err((code, error)) => {
+                report.refuse("replay", code, error);
+                return report;
+            }
+        }
+        self.resolve(report, verified.provenance).await
+    }
+
+    async fn examine(
+        &self,
+        bytes: Bytes,
+        readers: Option<Vec<NodeId>>,
+    ) -> (Report, Option<Verified>) {
+        let options = Options { readers, ..Options::default() };
+        let now_ms = (self.now_ms)();
+        let is_large = bytes.len() >= LARGE_BYTES;
+        let examined = beside(is_large, move || examine(&bytes, now_ms, &options)).await;
+        examined.unwrap_or_else(|error| {
+            let mut report = Report::default();
+            report.refuse("parse", RejectCode::RejectInternal, error.to_string());
+            (report, None)
+        })
+    }
+
+    /// Takes the nonce in memory, which is quick and bounded, then on disk, which decides: another
+    /// incarnation of this actor may have taken it since this one began.
+    async fn record(&self, verified: &Verified) -> Result<(), (RejectCode, String)> {
+        let nonce = Nonce { public_key: *verified.public_key.as_bytes(), id: verified.id };
+        let expires_ms = verified.expires_ms();
+        let closed_until_ms = {
+            let mut window = self.window();
+            window.expire((self.now_ms)());
+            window.record(nonce, expires_ms).map_err(|error| {
+                let code = match error {
+                    ReplayError::Seen => RejectCode::RejectReplay,
+                    ReplayError::Closed => RejectCode::RejectExpired,
+                    ReplayError::SenderFull { .. } | ReplayError::Full { .. } => {
+                        RejectCode::RejectQuota
+                    }
+                };
+                (code, error.to_string())
+            })?;
+            window.closed_until_ms()
+        };
+        match self.store.record_nonce(nonce, expires_ms, closed_until_ms).await {
+            Ok(Recorded::New) => Ok(()),
+            Ok(Recorded::Seen) => Err((RejectCode::RejectReplay, ReplayError::Seen.to_string())),
+            Err(error) => {
+                self.window().forget(&nonce);
+                let code = match error {
+                    StoreError::Busy => RejectCode::RejectQuota,
+                    _ => RejectCode::RejectInternal,
+                };
+                Err((code, error.to_string()))
+            }
+        }
+    }
+
+    fn window(&self) -> MutexGuard<'_, ReplayWindow> {
+        // No call on it panics half way; if one did, what it remembers is still remembered.
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks the parents up in the log. Those that were not made here stay unresolved, which is no
+    /// fault; one that was made here with other content is a lie.
+    async fn resolve(&self, mut report: Report, parents: Vec<Parent>) -> Report {
+        if parents.is_empty() {
+            return report;
+        }
+        let store = Arc::clone(&self.store);
+        let look_up = move || resolve(&store, &parents);
+        match beside(true, look_up).await {
+            Ok(Ok(found)) => report.pass("provenance", Some(found)),
+            Ok(Err((code, error))) => report.refuse("provenance", code, error),
+            Err(error) => {
+                report.refuse("provenance", RejectCode::RejectInternal, error.to_string());
+            }
+        }
+        report
+    }
+
+    async fn find(&self, id: EnvelopeId) -> Result<Option<Sealed>, SealError> {
+        let store = Arc::clone(&self.store);
+        let found = beside(true, move || store.find_envelope(id)).await;
+        let found = found.map_err(unavailable)?.map_err(unavailable)?;
+        found.map(|bytes| read_logged(id, &bytes)).transpose()
+    }
+
+    async fn ask<T: Send>(
+        &self,
+        deadline: Deadline,
+        ask: impl Fn(Reply<T>) -> IdentityMsg + Send,
+    ) -> Result<T, CallError>
+    where
+        IdentityMsg: Message,
+    {
+        self.identity.call(deadline, ask).await
+    }
+}
+
+fn resolve(store: &Store, parents: &[Parent]) -> Result<String, (RejectCode, String)> {
+    let internal = |error: String| (RejectCode::RejectInternal, error);
+    let mut unresolved = 0;
+    for parent in parents {
+        let found = store.find_envelope(parent.id).map_err(|error| internal(error.to_string()))?;
+        let Some(bytes) = found else {
+            unresolved += 1;
+            continue;
+        };
+        let made = read_logged(parent.id, &bytes).map_err(|error| internal(error.to_string()))?;
+        if made.content_hash() != Some(parent.content_hash) {
+            let error = format!("parent {} was made here with another content hash", parent.id);
+            return Err((RejectCode::RejectHashMismatch, error));
+        }
+    }
+    let all = parents.len();
+    Ok(match unresolved {
+        0 => format!("resolved: {all} of {all} parents"),
+        _ => format!("unresolved: {unresolved} of {all} parents"),
+    })
+}
+
+fn read_logged(id: EnvelopeId, bytes: &[u8]) -> Result<Sealed, SealError> {
+    let damaged = |error| SealError::Unavailable(format!("log entry {id} is damaged: {error}"));
+    Sealed::from_trusted_bytes(bytes).map_err(damaged)
+}
+
+fn unavailable(error: impl std::fmt::Display) -> SealError {
+    SealError::Unavailable(error.to_string())
+}
+
+/// Does `work` here, or on the blocking threads if it is large. Fails only if it panics there.
+async fn beside<T: Send + 'static>(
+    is_large: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, tokio::task::JoinError> {
+    if is_large { tokio::task::spawn_blocking(work).await } else { Ok(work()) }
+}
+
+/// About how many bytes a value takes as text, counted no further than `limit`.
+fn weight_up_to(value: &Value, limit: usize) -> usize {
+    let mut weight = 0;
+    let mut rest = vec![value];
+    while let Some(value) = rest.pop() {
+        weight += match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+            Value::String(text) => text.len() + 3,
+            Value::Array(items) => {
+                rest.extend(items.iter().take(limit));
+                2
+            }
+            Value::Object(members) => {
+                rest.extend(members.values().take(limit));
+                members.keys().take(limit).map(|key| key.len() + 4).sum()
+            }
+        };
+        if weight >= limit {
+            break;
+        }
+    }
+    weight
+}

@@ -1,1 +1,161 @@
-//! identity.
+//! Holds the node's keys: nobody else sees a secret. The rules are in `domain::identity`, the files
+//! in `adapters::keystore`.
+//!
+//! A restart reads the keystore again and loses nothing.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinSet;
+
+use crate::actor::{Actor, Failure, Turn};
+use crate::adapters::keystore::{self, Keystore, KeystoreError};
+use crate::domain::identity::{
+    IdentityError, IdentityInfo, KeyUse, Signed, VerifyError, verify_claims,
+};
+use crate::messages::addr::{Reply, unless_abandoned};
+use crate::messages::identity::{BATCH_MAX, IdentityMsg};
+
+/// The actor's name.
+pub const NAME: &str = "identity";
+
+/// Signatures that one task makes or checks: a third of a millisecond, so that a batch goes over
+/// all cores and keeps no thread for long.
+const TASK_ITEMS: usize = 8;
+
+/// The identity actor.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Outlives every incarnation, so that two of them never write at once.
+    pub keystore: Arc<Keystore>,
+}
+
+/// What one incarnation knows.
+#[derive(Debug)]
+pub struct Keyring {
+    /// The active one first.
+    identities: ArcSwap<Vec<keystore::Identity>>,
+    /// Held from writing a key until it is in `identities`.
+    making: Mutex<()>,
+}
+
+impl Actor for Identity {
+    type Msg = IdentityMsg;
+    type State = Arc<Keyring>;
+
+    async fn start(&self) -> Result<Arc<Keyring>, Failure> {
+        let keystore = Arc::clone(&self.keystore);
+        let identities = tokio::task::spawn_blocking(move || keystore.load()).await??;
+        let identities = ArcSwap::from_pointee(identities);
+        Ok(Arc::new(Keyring { identities, making: Mutex::new(()) }))
+    }
+
+    async fn handle(
+        &self,
+        message: IdentityMsg,
+        turn: Turn,
+        keyring: &mut Arc<Keyring>,
+    ) -> Result<(), Failure> {
+        match message {
+            IdentityMsg::Sign { messages, reply, .. } if messages.len() > BATCH_MAX => {
+                reply.send(Err(IdentityError::Batch { max: BATCH_MAX }));
+            }
+            IdentityMsg::Sign { key_use, messages, reply } => {
+                let keyring = Arc::clone(keyring);
+                turn.spawn(async move { sign(&keyring, key_use, messages, reply).await });
+            }
+            IdentityMsg::Verify { claims, reply } if claims.len() > BATCH_MAX => {
+                reply.send(vec![Err(VerifyError::Batch); claims.len()]);
+            }
+            IdentityMsg::Verify { claims, mut reply } => turn.spawn(async move {
+                let verified = unless_abandoned(&mut reply, spread(claims, verify_claims)).await;
+                if let Some(Some(verified)) = verified {
+                    reply.send(verified);
+                }
+            }),
+            IdentityMsg::Generate { label, activate, reply } => {
+                let (keystore, keyring) = (Arc::clone(&self.keystore), Arc::clone(keyring));
+                turn.spawn_blocking(move || {
+                    reply.send(generate(&keystore, &keyring, label, activate));
+                });
+            }
+            IdentityMsg::Active { reply } => {
+                let identities = keyring.identities.load();
+                // A keystore is loaded with an active identity or not at all.
+                let active = identities.first().ok_or("the keyring is empty")?;
+                reply.send(active.info.clone());
+            }
+            IdentityMsg::List { reply } => {
+                let identities = keyring.identities.load();
+                reply.send(identities.iter().map(|identity| identity.info.clone()).collect());
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn sign(
+    keyring: &Keyring,
+    key_use: KeyUse,
+    messages: Vec<bytes::Bytes>,
+    mut reply: Reply<Result<Vec<Signed>, IdentityError>>,
+) {
+    // One key for the whole batch, also when another is activated meanwhile.
+    let Some(key) = keyring.identities.load().first().map(|active| Arc::clone(&active.key)) else {
+        return;
+    };
+    let sign = move |messages: &[bytes::Bytes]| {
+        messages.iter().map(|message| key.sign(key_use, message)).collect()
+    };
+    if let Some(Some(signed)) = unless_abandoned(&mut reply, spread(messages, sign)).await {
+        reply.send(Ok(signed));
+    }
+}
+
+fn generate(
+    keystore: &Keystore,
+    keyring: &Keyring,
+    label: Option<String>,
+    activate: bool,
+) -> Result<IdentityInfo, IdentityError> {
+    let _making = keyring.making.lock().unwrap_or_else(PoisonError::into_inner);
+    let (info, all) = keystore.generate(label, activate).map_err(|error| match error {
+        KeystoreError::Full { max } => IdentityError::Full { max },
+        KeystoreError::Label => IdentityError::Label,
+        other => IdentityError::Store(other.to_string()),
+    })?;
+    keyring.identities.store(Arc::new(all));
+    Ok(info)
+}
+
+/// Does `work` on parts of `items`, on all cores if there are many, and puts the results together in
+/// order. `None` if a part was lost to a panic.
+async fn spread<I, O>(
+    items: Vec<I>,
+    work: impl Fn(&[I]) -> Vec<O> + Clone + Send + 'static,
+) -> Option<Vec<O>>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    if items.len() <= TASK_ITEMS {
+        return Some(work(&items));
+    }
+    // Dropped with this future when the caller leaves, and then the tasks end too.
+    let mut tasks = JoinSet::new();
+    let mut items = items.into_iter();
+    for part in 0.. {
+        let part_items: Vec<I> = items.by_ref().take(TASK_ITEMS).collect();
+        if part_items.is_empty() {
+            break;
+        }
+        let work = work.clone();
+        tasks.spawn(async move { (part, work(&part_items)) });
+    }
+    let mut parts = Vec::with_capacity(tasks.len());
+    while let Some(done) = tasks.join_next().await {
+        parts.push(done.ok()?);
+    }
+    parts.sort_by_key(|(part, _): &(usize, Vec<O>)| *part);
+    Some(parts.into_iter().flat_map(|(_, results)| results).collect())
+}

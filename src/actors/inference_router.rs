@@ -1,1 +1,238 @@
-//! inference_router.
+//! Turns a prompt into a proven answer: gates, backends in order, gates again, envelope.
+//!
+//! Which tier and in which order is decided in `domain::inference::route`.
+
+mod attempt;
+mod proof;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+
+use crate::actor::{Actor, Failure, Turn};
+use crate::actors::inference_router::attempt::Attempts;
+use crate::actors::inference_router::proof::Proof;
+use crate::domain::envelope::SealError;
+use crate::domain::gate::{ContentType, GateInput, Profile, Receipt};
+use crate::domain::inference::route::{self, Complexity, Offer, Step};
+use crate::domain::inference::{InferenceError, InferenceRequest, ModelInfo, Tier};
+use crate::domain::reject::RejectCode;
+use crate::messages::addr::{Addr, CallError, Deadline, unless_abandoned};
+use crate::messages::backend::BackendMsg;
+use crate::messages::envelope::EnvelopeMsg;
+use crate::messages::gate_chain::GateChainMsg;
+use crate::messages::inference_router::{Answer, InferenceMsg, Recommendation};
+
+/// Its name in the tree.
+pub const NAME: &str = "inference-router";
+
+/// How long a backend may take to list its models: one that looks for its server takes two
+/// seconds, and a list is not worth more.
+const LIST_WAIT: Duration = Duration::from_secs(3);
+
+/// A backend and where it stands.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Where its models run.
+    pub tier: Tier,
+    /// Its actor.
+    pub addr: Addr<BackendMsg>,
+}
+
+/// What a restart needs; a restart loses nothing.
+#[derive(Clone, Debug)]
+pub struct InferenceRouter {
+    /// Judges prompts and answers.
+    pub gate_chain: Addr<GateChainMsg>,
+    /// Seals answers.
+    pub envelope: Addr<EnvelopeMsg>,
+    /// Every backend, lowest tier first.
+    pub backends: Arc<[Backend]>,
+}
+
+impl Actor for InferenceRouter {
+    type Msg = InferenceMsg;
+    type State = ();
+
+    async fn start(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn handle(&self, message: InferenceMsg, turn: Turn, (): &mut ()) -> Result<(), Failure> {
+        let router = self.clone();
+        match message {
+            InferenceMsg::Generate { request_id, request, tokens, deadline, mut reply } => {
+                let deadline = deadline.min(turn.deadline());
+                turn.spawn(async move {
+                    let work = router.generate(request_id, *request, tokens, deadline);
+                    let work = tokio::time::timeout_at(deadline.instant(), work);
+                    if let Some(outcome) = unless_abandoned(&mut reply, work).await {
+                        reply.send(outcome.unwrap_or(Err(InferenceError::Timeout)).map(Box::new));
+                    }
+                });
+            }
+            InferenceMsg::Models { reply } => {
+                let deadline = turn.deadline();
+                turn.spawn(async move {
+                    let models = router.models(deadline).await;
+                    reply.send(models.into_iter().flatten().collect());
+                });
+            }
+            InferenceMsg::Recommend { prompt, max_tokens, is_latency_sensitive, reply } => {
+                let deadline = turn.deadline();
+                turn.spawn(async move {
+                    let available = router.available(deadline).await;
+                    let choice =
+                        route::choose(&prompt, max_tokens, is_latency_sensitive, &available);
+                    reply.send(Recommendation {
+                        tier: choice.tier,
+                        complexity: choice.complexity.as_str(),
+                        reasoning: choice.reasoning,
+                        available,
+                    });
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl InferenceRouter {
+    async fn generate(
+        self,
+        request_id: String,
+        request: InferenceRequest,
+        tokens: Option<mpsc::Sender<String>>,
+        deadline: Deadline,
+    ) -> Result<Answer, InferenceError> {
+        let began = Instant::now();
+        let asked = [Some(&request.prompt), request.system.as_ref()].into_iter().flatten();
+        let input = asked.map(|text| text.clone().into()).collect();
+        let input = self.judge(Profile::InferenceInput, input, deadline).await?;
+
+        let steps = self.plan(&request, deadline).await?;
+        let mut attempts = Attempts::new(&self.backends, &request, tokens, deadline);
+        let (tier, generated) = attempts.run(&steps).await?;
+
+        let output = vec![Bytes::from(generated.text.clone())];
+        let output = self.judge(Profile::InferenceOutput, output, deadline).await?;
+        let is_degraded = route::is_degraded(request.tier, tier);
+        let attempts = attempts.into_done();
+        let proof = Proof {
+            request_id: &request_id,
+            request: &request,
+            tier,
+            is_degraded,
+            attempts: &attempts,
+            generated: &generated,
+            input: &input,
+            output: &output,
+        };
+        let draft = proof.draft()?;
+        let create = |reply| EnvelopeMsg::Create { draft: Box::new(draft.clone()), reply };
+        let sealed = self.envelope.call(deadline, create).await.map_err(unanswered)?;
+        let envelope = sealed.map_err(|error| match error {
+            SealError::Invalid(reason) => InferenceError::Failed(reason),
+            SealError::Unavailable(reason) => InferenceError::Unavailable(reason),
+        })?;
+        Ok(Answer {
+            requested_tier: request.tier,
+            tier,
+            is_degraded,
+            attempts,
+            generated,
+            elapsed: began.elapsed(),
+            envelope,
+            request_id,
+        })
+    }
+
+    /// The receipts of `profile` over `texts`, if all passed.
+    async fn judge(
+        &self,
+        profile: Profile,
+        texts: Vec<Bytes>,
+        deadline: Deadline,
+    ) -> Result<Vec<Receipt>, InferenceError> {
+        let input = |content: &Bytes| GateInput {
+            content: content.clone(),
+            content_type: ContentType::Text,
+            snr_claim: None,
+            ihsan_claim: None,
+        };
+        let check = |reply| GateChainMsg::Check {
+            profile,
+            inputs: texts.iter().map(input).collect(),
+            reply,
+        };
+        let receipts = self.gate_chain.call(deadline, check).await.map_err(unanswered)?;
+        if receipts.len() != texts.len() {
+            return Err(InferenceError::Failed("the gates gave no verdict".into()));
+        }
+        match receipts.iter().find(|receipt| !receipt.passed()) {
+            None => Ok(receipts),
+            Some(refusal) => Err(InferenceError::Refused {
+                code: refusal.code().unwrap_or(RejectCode::RejectInternal),
+                reason: refusal.reason().unwrap_or_else(|| "no gate gave a verdict".into()),
+            }),
+        }
+    }
+
+    /// What to try. Backends are only asked for their models when the request names one: one that
+    /// is away says so by itself when it is tried.
+    async fn plan(
+        &self,
+        request: &InferenceRequest,
+        deadline: Deadline,
+    ) -> Result<Vec<Step>, InferenceError> {
+        let models = match &request.model {
+            Some(_) => self.models(deadline).await,
+            None => vec![Vec::new(); self.backends.len()],
+        };
+        let offer = |(backend, models): (&Backend, Vec<ModelInfo>)| Offer {
+            tier: backend.tier,
+            models: models.into_iter().map(|model| model.name).collect(),
+        };
+        let offers: Vec<_> = self.backends.iter().zip(models).map(offer).collect();
+        let complexity = Complexity::estimate(&request.prompt, request.max_tokens);
+        let model = request.model.as_deref();
+        route::plan(request.tier, model, complexity, &offers).map_err(|missing| {
+            InferenceError::UnknownModel {
+                model: model.unwrap_or_default().to_owned(),
+                available: missing.available,
+            }
+        })
+    }
+
+    /// What each backend offers, in their order. One that does not answer offers nothing.
+    async fn models(&self, deadline: Deadline) -> Vec<Vec<ModelInfo>> {
+        let deadline = deadline.at_most(LIST_WAIT);
+        let list = self.backends.iter().map(|backend| {
+            let ask = backend.addr.call(deadline, |reply| BackendMsg::Models { reply });
+            async { ask.await.unwrap_or_default() }
+        });
+        join_all(list).await
+    }
+
+    /// Tiers that would serve a request now, lowest first.
+    async fn available(&self, deadline: Deadline) -> Vec<Tier> {
+        let models = self.models(deadline).await;
+        let mut tiers: Vec<_> =
+            models.iter().flatten().filter(|model| model.is_available).map(|m| m.tier).collect();
+        tiers.sort_unstable();
+        tiers.dedup();
+        tiers
+    }
+}
+
+/// What the caller is told when an actor of this node gave no answer.
+fn unanswered(error: CallError) -> InferenceError {
+    match error {
+        CallError::Busy { .. } => InferenceError::Busy,
+        CallError::Late { .. } => InferenceError::Timeout,
+        CallError::Down { .. } => InferenceError::Unavailable(error.to_string()),
+    }
+}

@@ -1,13 +1,70 @@
 //! Envelopes, version "2.0": a payload, its hash, and a signed header that anyone can check.
+//!
+//! The signature covers the canonical JSON of every field but `payload` and `signature` itself.
+//! The header names the payload by its hash only, so a payload can be withheld and the rest still
+//! verifies. Making is here; checking is in [`verify`].
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::domain::id::NodeId;
-use crate::domain::reject::RejectCode;
+use serde_json::{Map, Value, json};
 
-/// 128 random bits: names the envelope and is its replay nonce.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+use crate::domain::bytes;
+use crate::domain::digest::{Digest, domain_separated_digest};
+use crate::domain::id::NodeId;
+use crate::domain::identity::{PublicKey, Signed};
+use crate::domain::json::{JsonError, canonical};
+
+pub mod verify;
+
+pub use verify::{Check, Options, Report, Verified, examine, verify};
+
+/// The version made and read here.
+pub const VERSION: &str = "2.0";
+
+/// The longest time to live: an hour, so that a replay window stays small.
+pub const TTL_S_MAX: u32 = 3600;
+
+/// Parents of one envelope.
+pub const PARENTS_MAX: usize = 64;
+
+/// Canonical bytes of a payload: what the HTTP interface takes in one request.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// Canonical bytes of a gate receipt: some dozens of gates with their evidence.
+pub const GATES_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a whole envelope as received: a payload in its longest reasonable spelling.
+pub const ENVELOPE_BYTES_MAX: usize = 2 << 20;
+
+/// The last millisecond of the year 9999, the last that RFC 3339 can write.
+const TIMESTAMP_MS_MAX: i64 = 253_402_300_799_999;
+
+/// Before the digits of an id.
+const ID_PREFIX: &str = "pci_";
+
+/// 128 random bits: names the envelope and is its replay nonce. `pci_` and 32 hex digits as text.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EnvelopeId(pub [u8; 16]);
+
+impl EnvelopeId {
+    /// Reads `pci_` and 32 lower-case hex digits; `None` for anything else.
+    pub fn from_text(text: &str) -> Option<Self> {
+        bytes::from_hex(text.strip_prefix(ID_PREFIX)?).ok().map(Self)
+    }
+}
+
+impl fmt::Display for EnvelopeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{ID_PREFIX}{}", bytes::to_hex(&self.0))
+    }
+}
+
+impl fmt::Debug for EnvelopeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// A parent of an envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +89,115 @@ pub struct Draft {
     pub audience: Option<NodeId>,
     /// What it was made from, at most 64.
     pub provenance: Vec<Parent>,
+    /// Digest of the constitution it is made under.
+    pub constitution: Digest,
     /// The receipt of the gates that judged the payload.
-    pub gates: Option<serde_json::Value>,
+    pub gates: Option<Value>,
     /// Any I-JSON value.
-    pub payload: serde_json::Value,
+    pub payload: Value,
+}
+
+impl Draft {
+    /// Lays out the envelope for the node with this key, ready to be signed.
+    ///
+    /// # Errors
+    /// [`SealError::Invalid`] if the draft breaks a rule of the format.
+    pub fn prepare(self, key: &PublicKey) -> Result<Unsigned, SealError> {
+        if !(1..=TTL_S_MAX).contains(&self.ttl_s) {
+            return Err(invalid(format!("ttl {} is not in 1..={TTL_S_MAX} seconds", self.ttl_s)));
+        }
+        if self.provenance.len() > PARENTS_MAX {
+            return Err(invalid(format!(
+                "{} parents where at most {PARENTS_MAX} are allowed",
+                self.provenance.len()
+            )));
+        }
+        let timestamp = timestamp_text(self.timestamp_ms).ok_or_else(|| {
+            invalid(format!("time {} ms is not representable", self.timestamp_ms))
+        })?;
+        let payload = bounded("payload", &self.payload, PAYLOAD_BYTES_MAX)?;
+        if let Some(gates) = &self.gates {
+            if !gates.is_object() {
+                return Err(invalid("gates is not an object".to_owned()));
+            }
+            bounded("gates", gates, GATES_BYTES_MAX)?;
+        }
+        let provenance: Vec<Value> = self
+            .provenance
+            .iter()
+            .map(|parent| {
+                let content_hash = bytes::to_hex(&parent.content_hash);
+                json!({ "id": parent.id.to_string(), "content_hash": content_hash })
+            })
+            .collect();
+        let header = [
+            ("id", Value::String(self.id.to_string())),
+            ("version", Value::String(VERSION.to_owned())),
+            ("sender", Value::String(key.node_id().to_hex())),
+            ("public_key", Value::String(key.to_hex())),
+            ("timestamp", Value::String(timestamp)),
+            ("ttl", Value::from(self.ttl_s)),
+            ("audience", self.audience.map_or(Value::Null, |node| Value::String(node.to_hex()))),
+            ("content_hash", Value::String(domain_separated_digest(&payload).to_hex())),
+            ("provenance", Value::Array(provenance)),
+            ("constitution", Value::String(self.constitution.to_hex())),
+            ("gates", self.gates.unwrap_or(Value::Null)),
+        ];
+        let header: Map<String, Value> =
+            header.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let header = Value::Object(header);
+        // The gates lie one level deeper here than when they were measured.
+        let signing_bytes = canonical(&header).map_err(|error| unfit("gates", error))?;
+        Ok(Unsigned { id: self.id, key: *key, header, signing_bytes, payload: self.payload })
+    }
+}
+
+/// An envelope that lacks its signature.
+#[derive(Clone, Debug)]
+pub struct Unsigned {
+    id: EnvelopeId,
+    key: PublicKey,
+    header: Value,
+    signing_bytes: Vec<u8>,
+    payload: Value,
+}
+
+impl Unsigned {
+    /// The canonical header, to be signed with [`KeyUse::Envelope`](super::identity::KeyUse).
+    pub fn signing_bytes(&self) -> &[u8] {
+        &self.signing_bytes
+    }
+
+    /// Names another key in the header, whose signature it then needs.
+    ///
+    /// # Errors
+    /// [`SealError::Invalid`], as for [`Draft::prepare`].
+    pub fn with_key(mut self, key: &PublicKey) -> Result<Self, SealError> {
+        if let Value::Object(fields) = &mut self.header {
+            fields.insert("sender".to_owned(), Value::String(key.node_id().to_hex()));
+            fields.insert("public_key".to_owned(), Value::String(key.to_hex()));
+        }
+        self.signing_bytes = canonical(&self.header).map_err(|error| unfit("gates", error))?;
+        self.key = *key;
+        Ok(self)
+    }
+
+    /// Puts the signature in.
+    ///
+    /// # Errors
+    /// [`SealError::Unavailable`] if another key signed than the header names; the draft has to be
+    /// prepared again for that key.
+    pub fn finish(self, signed: &Signed) -> Result<Sealed, SealError> {
+        if signed.public_key != self.key {
+            return Err(SealError::Unavailable("the active identity changed".to_owned()));
+        }
+        let mut json = self.header;
+        if let Value::Object(fields) = &mut json {
+            fields.insert("payload".to_owned(), self.payload);
+            fields.insert("signature".to_owned(), Value::String(signed.signature.to_hex()));
+        }
+        Ok(Sealed { id: self.id, json: Arc::new(json) })
+    }
 }
 
 /// A finished envelope.
@@ -44,29 +206,46 @@ pub struct Sealed {
     /// Its id.
     pub id: EnvelopeId,
     /// The whole object, as in `pci.md`.
-    pub json: Arc<serde_json::Value>,
+    pub json: Arc<Value>,
 }
 
-/// One step of verification.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// Its name.
-    pub check: &'static str,
-    /// Whether it held.
-    pub passed: bool,
-    /// What was seen.
-    pub detail: Option<String>,
-}
+impl Sealed {
+    /// The whole object in one line of JSON.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.json.to_string().into_bytes()
+    }
 
-/// The outcome of verification.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// `None` when valid.
-    pub code: Option<RejectCode>,
-    /// Why not valid.
-    pub error: Option<String>,
-    /// The checks in order, up to the first that failed.
-    pub checks: Vec<Check>,
+    /// Reads back what [`Sealed::to_bytes`] wrote to a place that is trusted: nothing is verified.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub fn from_trusted_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let json = crate::domain::json::parse_nested(bytes, verify::DOCUMENT_DEPTH_MAX)
+            .map_err(|error| error.to_string())?;
+        let id = json.get("id").and_then(Value::as_str).and_then(EnvelopeId::from_text);
+        let id = id.ok_or("it has no envelope id")?;
+        Ok(Self { id, json: Arc::new(json) })
+    }
+
+    /// Whether both were sealed from one draft, whichever key sealed them: the question when an id
+    /// comes again.
+    pub fn is_of_the_draft_of(&self, other: &Self) -> bool {
+        let fields = |sealed: &Self| {
+            let mut fields = sealed.json.as_object().cloned().unwrap_or_default();
+            for name in ["sender", "public_key", "signature"] {
+                fields.remove(name);
+            }
+            // 1.0 and 1 are one number, and what was read back has the shorter spelling.
+            canonical(&Value::Object(fields)).ok()
+        };
+        let mine = fields(self);
+        mine.is_some() && mine == fields(other)
+    }
+
+    /// The hash its children name it by.
+    pub fn content_hash(&self) -> Option<[u8; 32]> {
+        bytes::from_hex(self.json.get("content_hash")?.as_str()?).ok()
+    }
 }
 
 /// Why an envelope could not be made.
@@ -79,3 +258,40 @@ pub enum SealError {
     #[error("{0}")]
     Unavailable(String),
 }
+
+fn invalid(text: String) -> SealError {
+    SealError::Invalid(text)
+}
+
+fn unfit(name: &str, error: JsonError) -> SealError {
+    SealError::Invalid(format!("{name}: {error}"))
+}
+
+fn bounded(name: &str, value: &Value, bytes_max: usize) -> Result<Vec<u8>, SealError> {
+    let bytes = canonical(value).map_err(|error| unfit(name, error))?;
+    if bytes.len() > bytes_max {
+        return Err(invalid(format!("{name} has {} bytes, at most {bytes_max}", bytes.len())));
+    }
+    Ok(bytes)
+}
+
+/// RFC 3339 in UTC with milliseconds: one time has one spelling, 24 characters long.
+fn timestamp_text(ms: i64) -> Option<String> {
+    if !(0..=TIMESTAMP_MS_MAX).contains(&ms) {
+        return None;
+    }
+    let time = jiff::Timestamp::from_millisecond(ms).ok()?;
+    Some(format!("{time:.3}"))
+}
+
+/// Reads what [`timestamp_text`] writes and nothing else.
+fn timestamp_ms(text: &str) -> Option<i64> {
+    if text.len() != "1970-01-01T00:00:00.000Z".len() {
+        return None;
+    }
+    let ms = text.parse::<jiff::Timestamp>().ok()?.as_millisecond();
+    (timestamp_text(ms)? == text).then_some(ms)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

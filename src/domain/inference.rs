@@ -1,5 +1,10 @@
 //! What is asked of a model, what comes back, and which tier should answer.
 
+pub mod request;
+pub mod route;
+
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::domain::reject::RejectCode;
@@ -13,6 +18,54 @@ pub enum Tier {
     Local,
     /// On other nodes.
     Pool,
+}
+
+impl Tier {
+    /// Its name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "Edge",
+            Self::Local => "Local",
+            Self::Pool => "Pool",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// There is no tier of that name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no tier {0:?}; tiers are edge|nano, local|medium, pool|large")]
+pub struct UnknownTier(
+    /// The name, at most its first [`NAME_ECHO_CHARS_MAX`] characters.
+    pub String,
+);
+
+/// Characters of a wrong name that an error repeats.
+const NAME_ECHO_CHARS_MAX: usize = 32;
+
+impl FromStr for Tier {
+    type Err = UnknownTier;
+
+    /// Reads either of a tier's two names, in any case.
+    fn from_str(name: &str) -> Result<Self, UnknownTier> {
+        [
+            ("edge", Self::Edge),
+            ("nano", Self::Edge),
+            ("local", Self::Local),
+            ("medium", Self::Local),
+            ("pool", Self::Pool),
+            ("large", Self::Pool),
+        ]
+        .into_iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map(|(_, tier)| tier)
+        .ok_or_else(|| UnknownTier(name.chars().take(NAME_ECHO_CHARS_MAX).collect()))
+    }
 }
 
 /// How models choose the next token.
@@ -35,6 +88,9 @@ pub struct InferenceRequest {
     pub system: Option<String>,
     /// The most tokens to generate.
     pub max_tokens: usize,
+    /// Whether the caller asked for that many. Otherwise a model with less room gives what it has;
+    /// with it, a request that does not fit is refused.
+    pub is_length_asked: bool,
     /// How to choose them.
     pub sampling: Sampling,
     /// Strings that end the answer; they are not part of it. At most 8.
@@ -52,6 +108,16 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or the context was reached.
     Length,
+}
+
+impl FinishReason {
+    /// Its name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
 }
 
 /// What one backend generated.
@@ -134,7 +200,9 @@ pub enum BackendError {
         available: Vec<String>,
     },
     /// The prompt does not fit the model's context.
-    #[error("the prompt has {tokens} tokens and {max_tokens} are to follow; the context holds {context}")]
+    #[error(
+        "the prompt has {tokens} tokens and {max_tokens} are to follow; the context holds {context}"
+    )]
     TooLong {
         /// Tokens of the prompt.
         tokens: usize,
@@ -199,4 +267,32 @@ pub enum InferenceError {
     /// A backend failed and no other could take over.
     #[error("{0}")]
     Failed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tier_has_two_names_in_any_case() {
+        for (names, tier) in [
+            (["edge", "Nano"], Tier::Edge),
+            (["LOCAL", "medium"], Tier::Local),
+            (["Pool", "lArGe"], Tier::Pool),
+        ] {
+            for name in names {
+                assert_eq!(name.parse(), Ok(tier));
+            }
+            assert_eq!(tier.to_string().parse(), Ok(tier));
+        }
+    }
+
+    #[test]
+    fn another_name_is_no_tier_and_is_repeated_only_in_part() {
+        for name in ["", " edge", "edge ", "\u{ff45}dge", "cloud"] {
+            assert!(name.parse::<Tier>().is_err(), "{name}");
+        }
+        let UnknownTier(echo) = "\u{1f600}".repeat(1000).parse::<Tier>().unwrap_err();
+        assert_eq!(echo.chars().count(), NAME_ECHO_CHARS_MAX);
+    }
 }

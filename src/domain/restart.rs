@@ -1,1 +1,527 @@
-//! restart.
+//! Restart rules: what a supervisor does when a child ends. After Erlang/OTP's `supervisor`
+//! behaviour, with back-off, slow retry and a fail-stop class added.
+//!
+//! [`Group`] is a state machine without a clock, randomness or actors: events go in, effects come
+//! out, and whoever drives it carries them out and reports what happened. Every incarnation of a
+//! child has a generation; reports about any other generation than the present one are stale and
+//! change nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A child that ends sooner than this after its start failed at once, and is paused before the next
+/// try if it does so again.
+pub const QUICK: Duration = Duration::from_millis(100);
+
+/// Whether a child that ended is started again (OTP's `restart`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Always.
+    Permanent,
+    /// Unless it ended normally.
+    Transient,
+    /// Never.
+    Temporary,
+    /// Never, and an abnormal end fences it: for an actor that might do harm when repeated.
+    FailStop,
+}
+
+/// Which siblings are restarted with a child (OTP's `strategy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// None.
+    OneForOne,
+    /// Those that start after it.
+    RestForOne,
+    /// All.
+    OneForAll,
+}
+
+/// How an incarnation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExitClass {
+    /// It stopped by itself, or was told to.
+    Normal,
+    /// It was killed.
+    Killed,
+    /// Its handler panicked.
+    Panic,
+    /// Its handler returned an error.
+    Error,
+    /// It gave no sign of life.
+    Frozen,
+    /// It did not come up.
+    StartFailed,
+}
+
+impl ExitClass {
+    /// One word, for labels and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "stop",
+            Self::Killed => "kill",
+            Self::Panic => "panic",
+            Self::Error => "error",
+            Self::Frozen => "frozen",
+            Self::StartFailed => "start",
+        }
+    }
+}
+
+/// How many restarts are allowed in how long (OTP's intensity and period).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Restarts allowed within the window; one more is too many.
+    pub restarts_max: u32,
+    /// Length of the sliding window.
+    pub window: Duration,
+}
+
+/// Pauses before a child that keeps failing at once is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first pause.
+    pub first: Duration,
+    /// The longest pause.
+    pub longest: Duration,
+    /// A child that ran this long is no longer held to have failed before.
+    pub stable: Duration,
+}
+
+impl Backoff {
+    /// The pause after `quick` failures in a row within [`QUICK`] of the start: none after the
+    /// first, then doubling, with a jitter of 20 % either way. `unit` is a random number in [0, 1).
+    pub fn pause(&self, quick: u32, unit: f64) -> Duration {
+        let Some(doublings) = quick.checked_sub(2) else { return Duration::ZERO };
+        let factor = 2_u32.saturating_pow(doublings.min(31));
+        let pause = self.first.saturating_mul(factor).min(self.longest);
+        pause.mul_f64(0.8 + 0.4 * unit.clamp(0.0, 1.0))
+    }
+}
+
+/// Rules for one child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChildRules {
+    /// Whether it is started again.
+    pub restart: Restart,
+    /// Whether the group cannot go on without it.
+    pub is_critical: bool,
+    /// Its own budget.
+    pub allowance: Allowance,
+}
+
+/// Rules for a group of children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupRules {
+    /// Who is restarted together.
+    pub strategy: Strategy,
+    /// The budget of the group as a whole; spent, the group ends.
+    pub allowance: Allowance,
+    /// Pauses.
+    pub backoff: Backoff,
+    /// Pause between tries of a child whose budget is spent.
+    pub retry: Duration,
+}
+
+/// Restarts in a sliding window.
+#[derive(Clone, Debug)]
+struct Budget {
+    allowance: Allowance,
+    spent: VecDeque<Duration>,
+}
+
+impl Budget {
+    fn new(allowance: Allowance) -> Self {
+        Self { allowance, spent: VecDeque::new() }
+    }
+
+    /// Spends one restart at `now`; false when none is left.
+    fn spend(&mut self, now: Duration) -> bool {
+        let window = self.allowance.window;
+        while self.spent.front().is_some_and(|at| now.saturating_sub(*at) >= window) {
+            self.spent.pop_front();
+        }
+        if self.spent.len() >= self.allowance.restarts_max as usize {
+            return false;
+        }
+        self.spent.push_back(now);
+        true
+    }
+}
+
+/// Where a child stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Not running, to be started in its turn.
+    Idle,
+    /// Being started.
+    Starting,
+    /// Running since this time.
+    Running {
+        /// When it came up.
+        since: Duration,
+    },
+    /// Told to stop.
+    Stopping,
+    /// To be started after a pause.
+    Pausing,
+    /// Budget spent; tried again slowly.
+    Failed,
+    /// Failed in a way that must not be repeated.
+    Fenced,
+    /// Ended, not to be started again.
+    Done,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The group is to come up.
+    Begin,
+    /// A child came up.
+    Started {
+        /// Its place in the group.
+        child: usize,
+        /// Its generation.
+        generation: u64,
+    },
+    /// A child ended, or did not come up.
+    Exited {
+        /// Its place in the group.
+        child: usize,
+        /// Its generation.
+        generation: u64,
+        /// How.
+        class: ExitClass,
+    },
+    /// The pause asked for by [`Effect::Wait`] is over.
+    Elapsed {
+        /// Its place in the group.
+        child: usize,
+        /// The generation that the pause followed.
+        generation: u64,
+    },
+    /// The group is to go down.
+    Shutdown,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Start a child; report [`Event::Started`] or [`Event::Exited`].
+    Start {
+        /// Its place in the group.
+        child: usize,
+        /// The generation it gets.
+        generation: u64,
+    },
+    /// Stop a child, by force when it takes too long; report [`Event::Exited`].
+    Stop {
+        /// Its place in the group.
+        child: usize,
+        /// Its generation.
+        generation: u64,
+    },
+    /// Report [`Event::Elapsed`] after a pause.
+    Wait {
+        /// Its place in the group.
+        child: usize,
+        /// The generation that ended.
+        generation: u64,
+        /// How long.
+        pause: Duration,
+    },
+    /// Every child has come up, or will not for now. Once per group.
+    Ready,
+    /// Every child has ended. The last effect of a group.
+    Ended(Outcome),
+}
+
+/// Why a group ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was told to.
+    Shutdown,
+    /// The budget of a critical child was spent.
+    ChildBudget {
+        /// Its place in the group.
+        child: usize,
+    },
+    /// The budget of the group was spent, last by this child.
+    GroupBudget {
+        /// Its place in the group.
+        child: usize,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    rules: ChildRules,
+    standing: Standing,
+    generation: u64,
+    budget: Budget,
+    /// Failures in a row within [`QUICK`] of the start.
+    quick: u32,
+    /// Came from [`Standing::Failed`] and has not been stable since: one more failure suffices.
+    on_probation: bool,
+    /// Starts only when those before it have come up: first start, and restarts of a whole group.
+    in_order: bool,
+    /// Is to be stopped in its turn.
+    must_stop: bool,
+}
+
+impl Slot {
+    fn is_alive(&self) -> bool {
+        matches!(self.standing, Standing::Starting | Standing::Running { .. } | Standing::Stopping)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Up,
+    Ending(Outcome),
+    Ended,
+}
+
+/// The children of one supervisor and the rules they live by.
+#[derive(Clone, Debug)]
+pub struct Group {
+    rules: GroupRules,
+    slots: Vec<Slot>,
+    budget: Budget,
+    phase: Phase,
+    was_ready: bool,
+}
+
+impl Group {
+    /// A group that has not begun. Each child comes with the generation its last incarnation had
+    /// under a former supervisor, 0 if there was none.
+    pub fn new(rules: GroupRules, children: impl IntoIterator<Item = (ChildRules, u64)>) -> Self {
+        let slots = children.into_iter().map(|(rules, generation)| Slot {
+            rules,
+            standing: Standing::Idle,
+            generation,
+            budget: Budget::new(rules.allowance),
+            quick: 0,
+            on_probation: false,
+            in_order: true,
+            must_stop: false,
+        });
+        Self {
+            rules,
+            slots: slots.collect(),
+            budget: Budget::new(rules.allowance),
+            phase: Phase::Up,
+            was_ready: false,
+        }
+    }
+
+    /// Where a child stands.
+    pub fn standing(&self, child: usize) -> Option<Standing> {
+        self.slots.get(child).map(|slot| slot.standing)
+    }
+
+    /// The generation of a child's present or last incarnation.
+    pub fn generation(&self, child: usize) -> u64 {
+        self.slots.get(child).map_or(0, |slot| slot.generation)
+    }
+
+    /// Whether the group is going down or has gone.
+    pub fn is_ending(&self) -> bool {
+        self.phase != Phase::Up
+    }
+
+    /// Takes one event at time `now` (since any fixed start) and says what to do, in order. `unit`
+    /// is a random number in [0, 1) for jitter.
+    pub fn step(&mut self, now: Duration, event: Event, unit: f64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.phase == Phase::Ended {
+            return effects;
+        }
+        match event {
+            Event::Begin => {}
+            Event::Started { child, generation } => self.started(now, child, generation),
+            Event::Exited { child, generation, class } => {
+                self.exited(now, child, generation, class, unit, &mut effects);
+            }
+            Event::Elapsed { child, generation } => self.elapsed(child, generation),
+            Event::Shutdown => self.end(Outcome::Shutdown),
+        }
+        self.proceed(&mut effects);
+        effects
+    }
+
+    fn present(&mut self, child: usize, generation: u64) -> Option<&mut Slot> {
+        self.slots.get_mut(child).filter(|slot| slot.generation == generation)
+    }
+
+    fn started(&mut self, now: Duration, child: usize, generation: u64) {
+        if let Some(slot) = self.present(child, generation)
+            && slot.standing == Standing::Starting
+        {
+            slot.standing = Standing::Running { since: now };
+            slot.in_order = false;
+        }
+    }
+
+    fn elapsed(&mut self, child: usize, generation: u64) {
+        if let Some(slot) = self.present(child, generation) {
+            match slot.standing {
+                Standing::Pausing => slot.standing = Standing::Idle,
+                Standing::Failed => {
+                    slot.standing = Standing::Idle;
+                    slot.on_probation = true;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn exited(
+        &mut self,
+        now: Duration,
+        child: usize,
+        generation: u64,
+        class: ExitClass,
+        unit: f64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_ending = self.is_ending();
+        let stable = self.rules.backoff.stable;
+        let Some(slot) = self.present(child, generation).filter(|slot| slot.is_alive()) else {
+            return;
+        };
+        let was_expected = slot.must_stop || slot.standing == Standing::Stopping;
+        slot.must_stop = false;
+        if is_ending || was_expected {
+            let is_over = is_ending || slot.rules.restart == Restart::Temporary;
+            slot.standing = if is_over { Standing::Done } else { Standing::Idle };
+            return;
+        }
+        let age = match slot.standing {
+            Standing::Running { since } => now.saturating_sub(since),
+            _ => Duration::ZERO,
+        };
+        if age < QUICK {
+            slot.quick = slot.quick.saturating_add(1);
+        } else if age >= stable {
+            slot.quick = 0;
+            slot.on_probation = false;
+        }
+        match (slot.rules.restart, class) {
+            (Restart::Temporary, _)
+            | (Restart::Transient | Restart::FailStop, ExitClass::Normal) => {
+                slot.standing = Standing::Done;
+            }
+            (Restart::FailStop, _) => slot.standing = Standing::Fenced,
+            (Restart::Permanent | Restart::Transient, _) => {
+                self.restart(now, child, age, unit, effects);
+            }
+        }
+    }
+
+    fn restart(
+        &mut self,
+        now: Duration,
+        child: usize,
+        age: Duration,
+        unit: f64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let GroupRules { strategy, backoff, retry, .. } = self.rules;
+        let slot = &mut self.slots[child];
+        let generation = slot.generation;
+        let is_within_budget = slot.budget.spend(now) && !slot.on_probation;
+        if !is_within_budget {
+            if slot.rules.is_critical {
+                slot.standing = Standing::Done;
+                self.end(Outcome::ChildBudget { child });
+                return;
+            }
+            slot.standing = Standing::Failed;
+            slot.in_order = false;
+            effects.push(Effect::Wait { child, generation, pause: retry });
+            return;
+        }
+        if !self.budget.spend(now) {
+            self.slots[child].standing = Standing::Done;
+            self.end(Outcome::GroupBudget { child });
+            return;
+        }
+        let slot = &mut self.slots[child];
+        let pause = if age < QUICK { backoff.pause(slot.quick, unit) } else { Duration::ZERO };
+        slot.standing = if pause.is_zero() { Standing::Idle } else { Standing::Pausing };
+        if !pause.is_zero() {
+            effects.push(Effect::Wait { child, generation, pause });
+        }
+        let siblings = match strategy {
+            Strategy::OneForOne => return,
+            Strategy::RestForOne => child + 1..self.slots.len(),
+            Strategy::OneForAll => 0..self.slots.len(),
+        };
+        self.slots[child].in_order = true;
+        for slot in &mut self.slots[siblings] {
+            match slot.standing {
+                Standing::Starting | Standing::Running { .. } | Standing::Stopping => {
+                    slot.must_stop = true;
+                    slot.in_order = true;
+                }
+                Standing::Idle | Standing::Pausing => slot.in_order = true,
+                Standing::Failed | Standing::Fenced | Standing::Done => {}
+            }
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if self.phase != Phase::Up {
+            return;
+        }
+        self.phase = Phase::Ending(outcome);
+        for slot in &mut self.slots {
+            if slot.is_alive() {
+                slot.must_stop = true;
+            } else if slot.standing != Standing::Fenced {
+                slot.standing = Standing::Done;
+            }
+        }
+    }
+
+    /// Whatever can go on goes on: stops in reverse order one after another, then starts in order.
+    fn proceed(&mut self, effects: &mut Vec<Effect>) {
+        let is_stopping = self.slots.iter().any(|slot| slot.standing == Standing::Stopping);
+        let next = self.slots.iter().rposition(|slot| slot.must_stop && slot.is_alive());
+        if let (false, Some(child)) = (is_stopping, next) {
+            let slot = &mut self.slots[child];
+            slot.standing = Standing::Stopping;
+            slot.must_stop = false;
+            effects.push(Effect::Stop { child, generation: slot.generation });
+        }
+        let is_stopping = is_stopping || next.is_some();
+        if let Phase::Ending(outcome) = self.phase {
+            if !is_stopping {
+                self.phase = Phase::Ended;
+                effects.push(Effect::Ended(outcome));
+            }
+            return;
+        }
+        let mut may_start_in_order = !is_stopping;
+        for (child, slot) in self.slots.iter_mut().enumerate() {
+            if slot.standing == Standing::Idle && (!slot.in_order || may_start_in_order) {
+                slot.standing = Standing::Starting;
+                slot.generation += 1;
+                effects.push(Effect::Start { child, generation: slot.generation });
+            }
+            let is_up = matches!(slot.standing, Standing::Running { .. });
+            let is_out =
+                matches!(slot.standing, Standing::Failed | Standing::Fenced | Standing::Done);
+            may_start_in_order &= !slot.in_order || is_up || is_out;
+        }
+        if may_start_in_order && !self.was_ready {
+            self.was_ready = true;
+            effects.push(Effect::Ready);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 //! ([`CallError`]). ractor's own mailboxes are unbounded and its references die with their actor,
 //! which is why nothing outside this module and `crate::actor` touches them.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -378,6 +379,8 @@ pub(crate) enum Mail<M> {
     Probe,
     /// A drill: fail in this way.
     Fault(crate::messages::supervisor::Fault),
+    /// A note of a supervisor to itself, of a type only it knows.
+    Note(Box<dyn Any + Send>),
 }
 
 /// A message on its way, with what it needs on the way.

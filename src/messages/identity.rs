@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::domain::identity::{
-    Claim, IdentityError, IdentityInfo, KeyUse, Signed, VerifyError,
-};
+use crate::domain::identity::{Claim, IdentityError, IdentityInfo, KeyUse, Signed, VerifyError};
 use crate::messages::addr::{Message, Reply};
 
 /// What may be said to the identity actor.

@@ -1,2 +1,87 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks. Needs cargo and nothing else, so that a fresh clone can run them.
+
+use std::env;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command, ExitCode};
+
+const HELP: &str = "\
+Development tasks of bizra-omega.
+
+Usage: cargo xtask <TASK> [-- ARGUMENTS]
+
+Tasks:
+  test     every test of the workspace; ARGUMENTS go to cargo test
+  lint     formatting, clippy and documentation, with warnings as errors
+  bench    every benchmark; ARGUMENTS go to cargo bench
+  help     this text
+";
+
+/// One command of a task.
+struct Step<'a> {
+    args: Vec<&'a str>,
+    /// Set for this command only.
+    env: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Step<'a> {
+    fn new(args: &[&'a str]) -> Self {
+        Self { args: args.to_vec(), env: None }
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    let rest = rest.strip_prefix(&["--"]).unwrap_or(rest);
+    let steps = match args.first() {
+        Some(&"test") => vec![with(&["test", "--workspace", "--locked"], rest)],
+        Some(&"bench") => vec![with(&["bench", "--workspace", "--locked"], rest)],
+        Some(&"lint") if rest.is_empty() => lint(),
+        Some(&("help" | "--help" | "-h")) => return say(&HELP, ExitCode::SUCCESS),
+        Some(&"lint") => return say(&"lint takes no arguments", ExitCode::from(2)),
+        Some(task) => return say(&format!("no task {task}\n\n{HELP}"), ExitCode::from(2)),
+        None => return say(&HELP, ExitCode::from(2)),
+    };
+    for step in steps {
+        if let Err(reason) = run(&step) {
+            return say(&format!("xtask: {reason}"), ExitCode::FAILURE);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn with<'a>(args: &[&'a str], rest: &[&'a str]) -> Step<'a> {
+    Step::new(&[args, rest].concat())
+}
+
+fn lint<'a>() -> Vec<Step<'a>> {
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    let mut doc = Step::new(&["doc", "--workspace", "--no-deps", "--locked"]);
+    doc.env = Some(("RUSTDOCFLAGS", "-D warnings"));
+    vec![Step::new(&["fmt", "--all", "--check"]), Step::new(&clippy), doc]
+}
+
+/// Shows the command and runs it with the cargo that runs this program.
+fn run(step: &Step<'_>) -> Result<(), String> {
+    let mut shown = String::from("$ ");
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    if let Some((name, value)) = step.env {
+        let _ = write!(shown, "{name}='{value}' ");
+        command.env(name, value);
+    }
+    let _ = write!(shown, "cargo {}", step.args.join(" "));
+    say(&shown, ExitCode::SUCCESS);
+    match command.args(&step.args).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("cargo {} ended with {status}", step.args[0])),
+        Err(error) => Err(format!("cargo does not start: {error}")),
+    }
+}
+
+/// Writes to standard error, where cargo writes too, and passes `code` on.
+fn say(text: &dyn std::fmt::Display, code: ExitCode) -> ExitCode {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    code
+}

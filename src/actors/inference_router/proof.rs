@@ -1,0 +1,111 @@
+//! What an answer's envelope says.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::domain::digest::domain_separated_digest;
+use crate::domain::envelope::{Draft, EnvelopeId};
+use crate::domain::gate::Receipt;
+use crate::domain::inference::{Attempt, Generated, InferenceError, InferenceRequest, Tier};
+
+/// An answer is checked when it comes or never; an hour is the longest an envelope lives.
+const TTL_S: u32 = 3600;
+
+/// Everything an envelope of an answer is made from.
+#[derive(Debug)]
+pub(super) struct Proof<'a> {
+    pub(super) request_id: &'a str,
+    pub(super) request: &'a InferenceRequest,
+    pub(super) tier: Tier,
+    pub(super) is_degraded: bool,
+    pub(super) attempts: &'a [Attempt],
+    pub(super) generated: &'a Generated,
+    /// Of the prompt, then of the system text if there is one.
+    pub(super) input: &'a [Receipt],
+    pub(super) output: &'a [Receipt],
+}
+
+impl Proof<'_> {
+    /// The draft, with an id and a time of its own: drawn once, so that the envelope actor may be
+    /// asked again.
+    pub(super) fn draft(&self) -> Result<Draft, InferenceError> {
+        let Some(receipt) = self.output.first() else {
+            return Err(InferenceError::Failed("the gates gave no verdict".into()));
+        };
+        Ok(Draft {
+            id: envelope_id(self.request_id)?,
+            timestamp_ms: now_ms(),
+            ttl_s: TTL_S,
+            audience: None,
+            provenance: Vec::new(),
+            constitution: receipt.constitution_digest(),
+            gates: Some(self.gates()),
+            payload: self.payload(),
+        })
+    }
+
+    fn gates(&self) -> Value {
+        json!({
+            "input": self.input.first().map(Receipt::to_json),
+            "system": self.input.get(1).map(Receipt::to_json),
+            "output": self.output.first().map(Receipt::to_json),
+        })
+    }
+
+    /// Prompt and system text are named by hash: who has them can check, nobody else can read.
+    fn payload(&self) -> Value {
+        let Self { request, generated, .. } = self;
+        let hash = |text: &String| domain_separated_digest(text.as_bytes()).to_hex();
+        json!({
+            "type": "inference",
+            "request_id": self.request_id,
+            "prompt_hash": hash(&request.prompt),
+            "system_hash": request.system.as_ref().map(hash),
+            "parameters": {
+                "max_tokens": request.max_tokens,
+                "temperature": request.sampling.temperature,
+                "top_p": request.sampling.top_p,
+                "seed": request.sampling.seed,
+                "stop": request.stop,
+                "model": request.model,
+            },
+            "model": generated.model,
+            "model_digest": generated.model_digest,
+            "tier": self.tier.as_str(),
+            "requested_tier": request.tier.map(Tier::as_str),
+            "degraded": self.is_degraded,
+            "attempts": self.attempts.iter().map(attempt).collect::<Vec<_>>(),
+            "text": generated.text,
+            "prompt_tokens": generated.prompt_tokens,
+            "completion_tokens": generated.completion_tokens,
+            "finish_reason": generated.finish_reason.as_str(),
+        })
+    }
+}
+
+fn attempt(attempt: &Attempt) -> Value {
+    json!({
+        "tier": attempt.tier.as_str(),
+        "backend": attempt.backend,
+        "outcome": attempt.outcome,
+        "ms": u64::try_from(attempt.elapsed.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// Random, and bound to the request. A request's id alone would not do: callers may choose it, and
+/// two envelopes must not share a nonce.
+fn envelope_id(request_id: &str) -> Result<EnvelopeId, InferenceError> {
+    let mut drawn = [0; 16];
+    getrandom::fill(&mut drawn)
+        .map_err(|error| InferenceError::Failed(format!("no randomness: {error}")))?;
+    let digest = domain_separated_digest(&[request_id.as_bytes(), &drawn].concat());
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest.as_bytes()[..16]);
+    Ok(EnvelopeId(id))
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

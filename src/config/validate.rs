@@ -1,0 +1,188 @@
+//! What every value may be.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use super::Config;
+
+/// A value that may not be: its key and why.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Bad {
+    pub(super) key: String,
+    pub(super) reason: String,
+}
+
+fn bad(key: impl Into<String>, reason: impl Into<String>) -> Bad {
+    Bad { key: key.into(), reason: reason.into() }
+}
+
+/// A day: longer waits are mistakes in the unit.
+const SECONDS_MAX: u64 = 86_400;
+/// An hour, for the same reason.
+const MS_MAX: u64 = 3_600_000;
+
+pub(super) fn validate(config: &Config) -> Result<(), Bad> {
+    http(config)?;
+    supervisor(config)?;
+    inference(config)?;
+    if config.node.data_dir.as_os_str().is_empty() {
+        return Err(bad("node.data_dir", "is empty"));
+    }
+    Ok(())
+}
+
+fn http(config: &Config) -> Result<(), Bad> {
+    let http = &config.http;
+    within("http.body_bytes_max", http.body_bytes_max, 1024..=64 << 20)?;
+    within("http.connections_max", http.connections_max, 1..=65_536)?;
+    within("http.header_seconds", http.header_seconds, 1..=SECONDS_MAX)?;
+    within("http.idle_seconds", http.idle_seconds, 1..=SECONDS_MAX)?;
+    within("http.request_seconds", http.request_seconds, 1..=SECONDS_MAX)?;
+    within("http.generate_seconds", http.generate_seconds, 1..=SECONDS_MAX)?;
+    for host in &http.hosts {
+        if !is_host(host) {
+            return Err(bad("http.hosts", format!("{host:?} is not a host name without a port")));
+        }
+    }
+    for origin in &http.origins {
+        if !is_origin(origin) {
+            let reason = format!("{origin:?} is not an origin such as \"https://example.org\"");
+            return Err(bad("http.origins", reason));
+        }
+    }
+    Ok(())
+}
+
+fn supervisor(config: &Config) -> Result<(), Bad> {
+    let rules = &config.supervisor;
+    within("supervisor.max_restarts", rules.max_restarts, 0..=1_000_000)?;
+    within("supervisor.within_seconds", rules.within_seconds, 1..=SECONDS_MAX)?;
+    within("supervisor.group_max_restarts", rules.group_max_restarts, 0..=1_000_000)?;
+    within("supervisor.group_within_seconds", rules.group_within_seconds, 1..=SECONDS_MAX)?;
+    within("supervisor.backoff_min_ms", rules.backoff_min_ms, 1..=MS_MAX)?;
+    within("supervisor.backoff_max_ms", rules.backoff_max_ms, 1..=MS_MAX)?;
+    if rules.backoff_max_ms < rules.backoff_min_ms {
+        let reason = format!(
+            "is {}, less than backoff_min_ms {}",
+            rules.backoff_max_ms, rules.backoff_min_ms
+        );
+        return Err(bad("supervisor.backoff_max_ms", reason));
+    }
+    within("supervisor.stable_seconds", rules.stable_seconds, 1..=SECONDS_MAX)?;
+    within("supervisor.retry_seconds", rules.retry_seconds, 1..=SECONDS_MAX)?;
+    within("supervisor.heartbeat_ms", rules.heartbeat_ms, 10..=MS_MAX)?;
+    within("supervisor.heartbeat_deadline_ms", rules.heartbeat_deadline_ms, 10..=MS_MAX)?;
+    within("supervisor.start_seconds", rules.start_seconds, 1..=SECONDS_MAX)?;
+    within("supervisor.stop_seconds", rules.stop_seconds, 1..=SECONDS_MAX)?;
+    within("supervisor.shutdown_seconds", rules.shutdown_seconds, 1..=SECONDS_MAX)?;
+    for (name, limits) in &rules.actors {
+        let key = |key: &str| format!("supervisor.actors.{name}.{key}");
+        if let Some(max_restarts) = limits.max_restarts {
+            within(key("max_restarts"), max_restarts, 0..=1_000_000)?;
+        }
+        if let Some(within_seconds) = limits.within_seconds {
+            within(key("within_seconds"), within_seconds, 1..=SECONDS_MAX)?;
+        }
+        if let Some(waiting_max) = limits.waiting_max {
+            within(key("waiting_max"), waiting_max, 1..=1_000_000)?;
+        }
+        let is_twin = |other: &&String| *other != name && super::is_same_actor(other, name);
+        if let Some(twin) = rules.actors.keys().find(is_twin) {
+            let reason = format!("is the same actor as {twin:?}");
+            return Err(bad(format!("supervisor.actors.{name}"), reason));
+        }
+    }
+    Ok(())
+}
+
+fn inference(config: &Config) -> Result<(), Bad> {
+    let inference = &config.inference;
+    within("inference.prompt_chars_max", inference.prompt_chars_max, 1..=16 << 20)?;
+    within("inference.max_tokens_max", inference.max_tokens_max, 1..=1 << 20)?;
+    let default_range = 1..=inference.max_tokens_max;
+    within("inference.max_tokens_default", inference.max_tokens_default, default_range)?;
+    within("inference.edge.parallel", inference.edge.parallel, 1..=256)?;
+    within("inference.edge.threads", inference.edge.threads, 0..=1024)?;
+    within("inference.ollama.probe_seconds", inference.ollama.probe_seconds, 1..=SECONDS_MAX)?;
+    within("inference.ollama.probe_timeout_ms", inference.ollama.probe_timeout_ms, 1..=MS_MAX)?;
+    if !is_plain_http(&inference.ollama.url) {
+        let reason = format!("{:?} is not of the form http://host:port", inference.ollama.url);
+        return Err(bad("inference.ollama.url", reason));
+    }
+    Ok(())
+}
+
+fn within<T: PartialOrd + Display>(
+    key: impl Into<String>,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<(), Bad> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(bad(key, format!("is {value}, not within {}..={}", range.start(), range.end())))
+}
+
+/// A name or an IP address as a `Host` header holds it, without a port.
+fn is_host(text: &str) -> bool {
+    let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    address.parse::<IpAddr>().is_ok() || is_name(text)
+}
+
+/// A DNS name (RFC 1123): labels of letters, digits and hyphens.
+fn is_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// A web origin (RFC 6454): scheme, host, and a port unless it is the scheme's own.
+fn is_origin(text: &str) -> bool {
+    text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).is_some_and(is_authority)
+}
+
+/// A server that is spoken to without TLS.
+fn is_plain_http(text: &str) -> bool {
+    text.strip_prefix("http://").is_some_and(is_authority)
+}
+
+fn is_authority(text: &str) -> bool {
+    if is_host(text) && (!text.contains(':') || text.starts_with('[')) {
+        return true;
+    }
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_port && is_host(host) && (!host.contains(':') || host.starts_with('['))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_a_host_and_perhaps_a_port() {
+        for origin in ["http://localhost:5173", "https://example.org", "http://[::1]:80"] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for origin in ["", "*", "null", "example.org", "https://", "https://a/b", "https://a:b"] {
+            assert!(!is_origin(origin), "{origin}");
+        }
+        for origin in
+            ["ftp://a", "http://a:", "http://a:65536", "http://::1", "http://-a", "http://a b"]
+        {
+            assert!(!is_origin(origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_model_server_is_spoken_to_without_tls() {
+        assert!(is_plain_http("http://127.0.0.1:11434"));
+        assert!(!is_plain_http("https://127.0.0.1:11434"));
+        assert!(!is_plain_http("http://127.0.0.1:11434/"));
+    }
+}

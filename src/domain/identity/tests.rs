@@ -1,0 +1,173 @@
+use curve25519_dalek::constants::EIGHT_TORSION;
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use proptest::prelude::*;
+
+use super::*;
+
+fn key() -> NodeKey {
+    NodeKey::from_secret(&std::array::from_fn(|i| i as u8 + 1))
+}
+
+fn claim(message: &'static [u8], signature: &str, public_key: &str) -> Claim {
+    Claim {
+        message: ::bytes::Bytes::from_static(message),
+        signature: signature.to_owned(),
+        public_key: public_key.to_owned(),
+    }
+}
+
+#[test]
+fn a_key_of_low_order_is_refused_in_every_encoding() {
+    for point in EIGHT_TORSION {
+        assert_eq!(PublicKey::admit(&point.compress().0), Err(VerifyError::WeakKey));
+    }
+    // The identity and a point of order two, written with y + p and with a sign for x = 0.
+    for text in [
+        "0100000000000000000000000000000000000000000000000000000000000080",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    ] {
+        assert_eq!(PublicKey::admit_hex(text), Err(VerifyError::WeakKey), "{text}");
+    }
+}
+
+#[test]
+fn a_key_with_a_torsion_part_is_refused() {
+    let honest = CompressedEdwardsY(*key().public_key().as_bytes()).decompress().unwrap();
+    assert!(PublicKey::admit(&honest.compress().0).is_ok());
+    for torsion in &EIGHT_TORSION[1..] {
+        let mixed = (honest + torsion).compress().0;
+        assert_eq!(PublicKey::admit(&mixed), Err(VerifyError::WeakKey));
+    }
+}
+
+#[test]
+fn bytes_that_are_no_point_are_refused() {
+    let not_a_point = (0..=255)
+        .map(|byte| [byte; 32])
+        .find(|bytes| CompressedEdwardsY(*bytes).decompress().is_none());
+    assert_eq!(PublicKey::admit(&not_a_point.unwrap()), Err(VerifyError::WeakKey));
+}
+
+#[test]
+fn the_universal_forgery_is_refused() {
+    let identity = format!("01{}", "00".repeat(31));
+    let forged = format!("01{}", "00".repeat(63));
+    assert_eq!(
+        verify_claim(&claim(b"any message at all", &forged, &identity)),
+        Err(VerifyError::WeakKey)
+    );
+    // The same signature under an honest key.
+    assert_eq!(
+        verify_claim(&claim(b"x", &forged, &key().public_key().to_hex())),
+        Err(VerifyError::Mismatch)
+    );
+}
+
+#[test]
+fn a_second_encoding_of_a_signature_is_refused() {
+    // The group order, little-endian: S + order satisfies the equation as well.
+    let order =
+        bytes::from_hex::<32>("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
+    let order = order.unwrap();
+    let signed = key().sign(KeyUse::Message, b"malleable");
+    let mut other = signed.signature;
+    let mut carry = 0;
+    for (byte, add) in other.0[32..].iter_mut().zip(order) {
+        carry += u16::from(*byte) + u16::from(add);
+        *byte = carry as u8;
+        carry >>= 8;
+    }
+    let public = key();
+    let public = public.public_key();
+    assert_eq!(public.verify(KeyUse::Message, b"malleable", &signed.signature), Ok(()));
+    assert_eq!(public.verify(KeyUse::Message, b"malleable", &other), Err(VerifyError::Mismatch));
+}
+
+#[test]
+fn signing_a_message_is_no_oracle_for_envelopes() {
+    let key = key();
+    let header = br#"{"audience":null}"#;
+    let tagged = [ENVELOPE_TAG, header].concat();
+    for message in [&tagged[..], header] {
+        let signed = key.sign(KeyUse::Message, message);
+        assert_eq!(
+            key.public_key().verify(KeyUse::Envelope, header, &signed.signature),
+            Err(VerifyError::Mismatch)
+        );
+    }
+    let sealed = key.sign(KeyUse::Envelope, header);
+    for message in [&tagged[..], header] {
+        assert_eq!(
+            key.public_key().verify(KeyUse::Message, message, &sealed.signature),
+            Err(VerifyError::Mismatch)
+        );
+    }
+    assert!(ENVELOPE_TAG.iter().any(|byte| !byte.is_ascii_hexdigit()));
+}
+
+#[test]
+fn a_secret_is_not_printed() {
+    let secret = [0xab; 32];
+    let text = format!("{:?}", NodeKey::from_secret(&secret));
+    assert!(!text.contains("abab") && !text.contains("171, 171"), "{text}");
+}
+
+#[test]
+fn a_label_is_short_and_printable() {
+    assert!(is_label("x") && is_label(&"\u{20ac}".repeat(64)));
+    for other in ["", "a\nb", "a\u{7f}", &"x".repeat(65), &"\u{20ac}".repeat(65)] {
+        assert!(!is_label(other), "{other:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_signature_holds_for_its_message_and_no_other(
+        secret: [u8; 32],
+        message in prop::collection::vec(any::<u8>(), 0..64),
+        bit in 0_usize..512,
+    ) {
+        let key = NodeKey::from_secret(&secret);
+        for key_use in [KeyUse::Message, KeyUse::Envelope] {
+            let signed = key.sign(key_use, &message);
+            let public = PublicKey::admit(signed.public_key.as_bytes()).unwrap();
+            prop_assert_eq!(public.verify(key_use, &message, &signed.signature), Ok(()));
+            let mut flipped = signed.signature;
+            flipped.0[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(public.verify(key_use, &message, &flipped).is_err());
+            let longer = [&message[..], b"x"].concat();
+            prop_assert!(public.verify(key_use, &longer, &signed.signature).is_err());
+        }
+    }
+
+    #[test]
+    fn any_claim_is_answered(signature in "\\PC{0,140}", public_key in "\\PC{0,70}") {
+        prop_assert!(verify_claim(&claim(b"x", &signature, &public_key)).is_err());
+    }
+
+    #[test]
+    fn a_batch_answers_what_single_calls_answer(picks in prop::collection::vec(0_usize..7, 0..12)) {
+        let honest = key();
+        let other = NodeKey::from_secret(&[9; 32]);
+        let signed = |key: &NodeKey, message: &'static [u8]| {
+            let signed = key.sign(KeyUse::Message, message);
+            claim(message, &signed.signature.to_hex(), &signed.public_key.to_hex())
+        };
+        let good = signed(&honest, b"a");
+        let kinds = [
+            good.clone(),
+            signed(&other, b"b"),
+            Claim { message: ::bytes::Bytes::from_static(b"tampered"), ..good.clone() },
+            Claim { public_key: "00".repeat(32), ..good.clone() },
+            Claim { public_key: "nothing".to_owned(), ..good.clone() },
+            Claim { signature: "nothing".to_owned(), ..good.clone() },
+            Claim { public_key: other.public_key().to_hex(), ..good.clone() },
+        ];
+        let claims: Vec<_> = picks.iter().map(|pick| kinds[*pick].clone()).collect();
+        let single: Vec<_> = claims.iter().map(verify_claim).collect();
+        prop_assert_eq!(verify_claims(&claims), single);
+    }
+}

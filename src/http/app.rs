@@ -1,0 +1,73 @@
+//! What the handlers know of the node.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use hyper::http::request::Parts;
+use tokio::time::Instant;
+
+use crate::http::auth::Auth;
+use crate::http::error::ApiError;
+use crate::http::limits::Limits;
+use crate::http::origin::Origins;
+use crate::http::server::Readiness;
+use crate::messages::addr::Deadline;
+use crate::messages::roster::Roster;
+use crate::metrics::Metrics;
+
+/// What every handler may use: addresses, limits, rules. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Parameters>);
+
+/// The parts of an [`App`].
+#[derive(Debug)]
+pub struct Parameters {
+    /// Every actor a handler may call.
+    pub roster: Roster,
+    /// The node's metrics.
+    pub metrics: Metrics,
+    /// Who may call what.
+    pub auth: Auth,
+    /// Which names and web pages are let in.
+    pub origins: Origins,
+    /// How much one client may hold.
+    pub limits: Limits,
+    /// Whether new work is wanted.
+    pub readiness: Readiness,
+    /// When the node started.
+    pub started: Instant,
+    /// Where its data is, for the free space in `/status`.
+    pub data_dir: PathBuf,
+    /// Whether drills other than a plain error may be asked for. Default: no.
+    pub has_drills: bool,
+}
+
+impl App {
+    /// From its parts.
+    pub fn new(parameters: Parameters) -> Self {
+        Self(Arc::new(parameters))
+    }
+}
+
+impl Deref for App {
+    type Target = Parameters;
+
+    fn deref(&self) -> &Parameters {
+        &self.0
+    }
+}
+
+/// The instant at which the caller of this request is told that it was too long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Until(pub(super) Deadline);
+
+impl FromRequestParts<App> for Until {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let known = parts.extensions.get::<Self>().copied();
+        Ok(known.unwrap_or_else(|| Self(Deadline::after(app.limits.request_timeout))))
+    }
+}

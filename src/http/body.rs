@@ -1,0 +1,237 @@
+//! Request bodies: bounded, strict I-JSON, with the path to whatever is wrong.
+
+use axum::body::Body as AxumBody;
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::domain::json::{self, JsonError};
+use crate::http::app::App;
+use crate::http::error::ApiError;
+
+/// A JSON body as `T`. Keys that `T` does not know are left out, since older clients send more.
+#[derive(Debug)]
+pub(super) struct Body<T>(pub(super) T);
+
+/// As [`Body`], but a request without a body means `T::default()`.
+#[derive(Debug)]
+pub(super) struct OptionalBody<T>(pub(super) T);
+
+/// A JSON body that is kept as it came, at most twice the usual limit: an envelope.
+#[derive(Debug)]
+pub(super) struct RawBody(pub(super) Bytes);
+
+impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        require_json(request.headers())?;
+        let bytes = read(request, app.limits.body_bytes_max).await?;
+        Ok(Self(from_json(&bytes)?))
+    }
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        if request.body().is_end_stream() {
+            return Ok(Self(T::default()));
+        }
+        let Body(body) = Body::from_request(request, app).await?;
+        Ok(Self(body))
+    }
+}
+
+impl FromRequest<App> for RawBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        require_json(request.headers())?;
+        Ok(Self(read(request, app.limits.body_bytes_max.saturating_mul(2)).await?))
+    }
+}
+
+/// A browser sends this content type to another origin only after it has asked, so asking for it
+/// also keeps forms of foreign pages out.
+fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let unsupported = |error| {
+        Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", error))
+    };
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !content_type.is_some_and(is_json) {
+        return unsupported("the content type must be application/json");
+    }
+    match headers.get(CONTENT_ENCODING) {
+        Some(encoding) if encoding != "identity" => unsupported("the body must not be compressed"),
+        _ => Ok(()),
+    }
+}
+
+/// `application/json` or a type built on it (RFC 6839), in UTF-8.
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let is_json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    is_json
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+                value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
+        })
+}
+
+/// Reads the body. One that declares too much is refused before any of it is read.
+async fn read(request: Request, bytes_max: usize) -> Result<Bytes, ApiError> {
+    let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    // A length that is not a number has been refused by the server.
+    if declared.and_then(|text| text.parse::<u64>().ok()).is_some_and(|it| it > bytes_max as u64) {
+        return Err(ApiError::body_too_large(bytes_max));
+    }
+    let body: AxumBody = request.into_body();
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large(bytes_max)),
+        Err(_) => Err(ApiError::invalid("BODY_INCOMPLETE", "the body ended before its end")),
+    }
+}
+
+/// Reads strict JSON into `T`.
+///
+/// # Errors
+/// 400 if it is not I-JSON, 422 with the path if a field is missing or of another type.
+pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    from_value(parse(bytes).map_err(malformed)?)
+}
+
+/// Reads strict JSON. It may be nested two deeper than what is signed, because that lies in an
+/// envelope, and the envelope perhaps in a request.
+///
+/// # Errors
+/// When it is not I-JSON.
+pub(super) fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
+    json::parse_nested(bytes, json::DEPTH_MAX + 2)
+}
+
+/// 400 for what is not I-JSON.
+pub(super) fn malformed(error: JsonError) -> ApiError {
+    ApiError::invalid("INVALID_JSON", error.to_string())
+}
+
+fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = match error.path().to_string() {
+            path if path == "." => "$".to_owned(),
+            path if path.starts_with('[') => format!("${path}"),
+            path => format!("$.{path}"),
+        };
+        let reason = error.into_inner().to_string();
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_FIELD", reason).details(path)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    struct Form {
+        name: String,
+        #[serde(default)]
+        parts: Vec<Part>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Part {
+        size: u32,
+    }
+
+    fn refused(text: &[u8]) -> (u16, &'static str, Value) {
+        let error = from_json::<Form>(text).unwrap_err();
+        (error.status().as_u16(), error.code(), error.to_json("")["details"].clone())
+    }
+
+    #[test]
+    fn what_is_not_i_json_is_malformed() {
+        let deep = format!("{}{}", "[".repeat(67), "]".repeat(67));
+        let very_deep = "[".repeat(100_000);
+        let cases: &[&[u8]] = &[
+            b"",
+            b"{",
+            b"{\"name\":}",
+            b"{\"name\":\"a\"} x",
+            b"{\"name\":\"a\",\"name\":\"b\"}",
+            b"{\"name\":\"a\",\"x\":9007199254740993}",
+            b"{\"name\":\"a\",\"x\":1e999}",
+            b"{\"name\":NaN}",
+            b"{\"name\":\"\\ud800\"}",
+            b"{\"name\":\"\xff\"}",
+            b"\xef\xbb\xbf{\"name\":\"a\"}",
+            deep.as_bytes(),
+            very_deep.as_bytes(),
+        ];
+        for text in cases {
+            let (status, code, _) = refused(text);
+            assert_eq!((status, code), (400, "INVALID_JSON"), "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_missing_or_mistyped_field_is_named_with_its_path() {
+        for (text, path) in [
+            ("{}", "$"),
+            ("[]", "$"),
+            ("null", "$"),
+            ("{\"name\":1}", "$.name"),
+            ("{\"name\":null}", "$.name"),
+            ("{\"name\":\"a\",\"parts\":{}}", "$.parts"),
+            ("{\"name\":\"a\",\"parts\":[{\"size\":1},{\"size\":\"1\"}]}", "$.parts[1].size"),
+            ("{\"name\":\"a\",\"parts\":[{}]}", "$.parts[0]"),
+            ("{\"name\":\"a\",\"parts\":[{\"size\":-1}]}", "$.parts[0].size"),
+        ] {
+            assert_eq!(refused(text.as_bytes()), (422, "INVALID_FIELD", path.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_beyond_ascii_and_unknown_keys_are_welcome() {
+        let text = "{\"name\":\"\u{6f22}\u{1f600}\",\"more\":[1.5,null]}";
+        let form: Form = from_json(text.as_bytes()).unwrap();
+        assert_eq!(form.name, "\u{6f22}\u{1f600}");
+    }
+
+    #[test]
+    fn json_is_known_by_its_content_type() {
+        for content_type in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/merge-patch+json",
+            "application/json; version=1",
+        ] {
+            assert!(is_json(content_type), "{content_type}");
+        }
+        for content_type in [
+            "",
+            "text/plain",
+            "text/json",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+            "application/json; charset=latin1",
+            "application/json, text/plain",
+            "json",
+        ] {
+            assert!(!is_json(content_type), "{content_type}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Envelopes: made, and checked.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::domain::bytes::from_hex;
+use crate::domain::envelope::{Draft, EnvelopeId, Parent, TTL_S_MAX};
+use crate::domain::id::NodeId;
+use crate::domain::json::JsonProblem;
+use crate::domain::reject::RejectCode;
+use crate::http::app::{App, Until};
+use crate::http::body::{self, Body, RawBody};
+use crate::http::error::ApiError;
+use crate::http::request_id::random_bytes;
+use crate::messages::envelope::EnvelopeMsg;
+use crate::messages::gate_chain::GateChainMsg;
+
+/// `POST /pci/envelope/create`
+#[derive(Debug, Deserialize)]
+pub(super) struct CreateRequest {
+    /// Any I-JSON value.
+    payload: Value,
+    /// Seconds, 1 to 3600, and 3600 unless told otherwise.
+    ttl: Option<i64>,
+    /// What it was made from.
+    provenance: Option<Vec<ParentRequest>>,
+    /// The only node that may consume it.
+    audience: Option<String>,
+}
+
+/// A parent of an envelope.
+#[derive(Debug, Deserialize)]
+pub(super) struct ParentRequest {
+    id: String,
+    content_hash: String,
+}
+
+/// Answers with every field of the envelope, and with the whole once more under `envelope`, which
+/// is how some clients read it.
+pub(super) async fn create(
+    State(app): State<App>,
+    Until(deadline): Until,
+    Body(request): Body<CreateRequest>,
+) -> Result<Json<Value>, ApiError> {
+    let header = Header::of(&request)?;
+    let ask = |reply| GateChainMsg::Constitution { reply };
+    let constitution = app.roster.gate_chain.call(deadline, ask).await?.digest();
+    let draft = Draft {
+        id: EnvelopeId(random_bytes()?),
+        timestamp_ms: now_ms()?,
+        ttl_s: header.ttl_s,
+        audience: header.audience,
+        provenance: header.provenance,
+        constitution,
+        gates: None,
+        payload: request.payload,
+    };
+    let ask = |reply| EnvelopeMsg::Create { draft: Box::new(draft.clone()), reply };
+    let sealed = app.roster.envelope.call(deadline, ask).await??;
+    let mut answer = Value::clone(&sealed.json);
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("envelope".into(), Value::clone(&sealed.json));
+    }
+    Ok(Json(answer))
+}
+
+/// What a request says of the header, checked.
+#[derive(Debug, PartialEq)]
+struct Header {
+    ttl_s: u32,
+    audience: Option<NodeId>,
+    provenance: Vec<Parent>,
+}
+
+impl Header {
+    fn of(request: &CreateRequest) -> Result<Self, ApiError> {
+        let ttl_s = match request.ttl.map(u32::try_from) {
+            None => TTL_S_MAX,
+            Some(Ok(ttl)) if (1..=TTL_S_MAX).contains(&ttl) => ttl,
+            Some(_) => {
+                let error = format!("ttl is 1 to {TTL_S_MAX} seconds");
+                return Err(ApiError::invalid("INVALID_TTL", error).details("$.ttl"));
+            }
+        };
+        let audience = request.audience.as_deref().map(NodeId::from_hex).transpose();
+        let audience = audience.map_err(|error| invalid_hex("$.audience", &error))?;
+        let parents = request.provenance.iter().flatten().enumerate();
+        let provenance = parents.map(|(at, it)| parent(at, it)).collect::<Result<_, _>>()?;
+        Ok(Self { ttl_s, audience, provenance })
+    }
+}
+
+fn parent(at: usize, request: &ParentRequest) -> Result<Parent, ApiError> {
+    let path = |field: &str| format!("$.provenance[{at}].{field}");
+    let id = EnvelopeId::from_text(&request.id).ok_or_else(|| {
+        invalid_hex(&path("id"), &"an envelope id is pci_ and 32 lower-case hex digits")
+    })?;
+    Ok(Parent {
+        id,
+        content_hash: from_hex(&request.content_hash)
+            .map_err(|error| invalid_hex(&path("content_hash"), &error))?,
+    })
+}
+
+fn invalid_hex(path: &str, error: &impl ToString) -> ApiError {
+    ApiError::invalid("INVALID_HEX", error.to_string()).details(path)
+}
+
+/// The wall clock, to the millisecond.
+fn now_ms() -> Result<i64, ApiError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    now.and_then(|now| i64::try_from(now.as_millis()).ok())
+        .ok_or_else(|| ApiError::internal("the clock stands before 1970"))
+}
+
+/// What else may be asked of `POST /pci/envelope/verify`.
+#[derive(Debug, Deserialize)]
+pub(super) struct VerifyQuery {
+    /// Whether to record the nonce as well, so that the envelope is accepted once.
+    consume: Option<bool>,
+}
+
+pub(super) async fn verify(
+    State(app): State<App>,
+    Until(deadline): Until,
+    query: Result<Query<VerifyQuery>, QueryRejection>,
+    RawBody(body): RawBody,
+) -> Result<Json<Value>, ApiError> {
+    let Query(VerifyQuery { consume }) = query?;
+    let report = if consume.unwrap_or(false) {
+        let ask = |reply| EnvelopeMsg::Consume { bytes: body.clone(), reply };
+        app.roster.envelope.call(deadline, ask).await?
+    } else {
+        let ask = |reply| EnvelopeMsg::Verify { bytes: body.clone(), reply };
+        app.roster.envelope.call(deadline, ask).await?
+    };
+    if report.code == Some(RejectCode::RejectSchema) {
+        check_is_json(&body)?;
+    }
+    Ok(Json(report.to_json()))
+}
+
+/// What no reader takes for JSON is a malformed request. What only the strict reader refuses is an
+/// envelope that is not valid.
+fn check_is_json(body: &[u8]) -> Result<(), ApiError> {
+    match body::parse(body) {
+        Err(error) if !is_json(error.problem) => Err(body::malformed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether other readers would take it for JSON.
+fn is_json(problem: JsonProblem) -> bool {
+    match problem {
+        JsonProblem::Utf8 | JsonProblem::Syntax(_) | JsonProblem::Trailing => false,
+        JsonProblem::RepeatedKey
+        | JsonProblem::UnsafeInteger
+        | JsonProblem::NumberRange
+        | JsonProblem::LoneSurrogate
+        | JsonProblem::Depth(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "79b5562e8fe654f94078b112e8a98ba7901f853ae695bed7e0e3910bad049664";
+
+    fn told(text: &str) -> Result<Header, (u16, &'static str, Value)> {
+        let request: CreateRequest = body::from_json(text.as_bytes()).unwrap();
+        Header::of(&request).map_err(|error| {
+            (error.status().as_u16(), error.code(), error.to_json("")["details"].clone())
+        })
+    }
+
+    #[test]
+    fn a_header_has_the_defaults_of_the_contract() {
+        let bare = told("{\"payload\":null}").unwrap();
+        assert_eq!(bare, Header { ttl_s: 3600, audience: None, provenance: vec![] });
+        let given = format!(
+            "{{\"payload\":1,\"ttl\":1,\"audience\":\"{}\",\
+             \"provenance\":[{{\"id\":\"pci_{}\",\"content_hash\":\"{HASH}\"}}]}}",
+            &HASH[..32],
+            &HASH[..32],
+        );
+        let header = told(&given).unwrap();
+        assert_eq!((header.ttl_s, header.provenance.len()), (1, 1));
+        assert_eq!(header.audience.unwrap().to_hex(), HASH[..32]);
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named() {
+        for ttl in ["0", "-1", "3601", "4294967297", "9007199254740991"] {
+            let told = told(&format!("{{\"payload\":1,\"ttl\":{ttl}}}"));
+            assert_eq!(told, Err((400, "INVALID_TTL", "$.ttl".into())));
+        }
+        for audience in ["", "node_79b5562e", "\u{e9}\u{e9}", &HASH.to_uppercase()[..32]] {
+            let told = told(&format!("{{\"payload\":1,\"audience\":\"{audience}\"}}"));
+            assert_eq!(told, Err((400, "INVALID_HEX", "$.audience".into())));
+        }
+        for id in ["", "pci_", "pci_12", "79b5562e8fe654f94078b112e8a98ba7", "pci_\u{6f22}"] {
+            let told = told(&format!(
+                "{{\"payload\":1,\"provenance\":[{{\"id\":\"{id}\",\"content_hash\":\"{HASH}\"}}]}}"
+            ));
+            assert_eq!(told, Err((400, "INVALID_HEX", "$.provenance[0].id".into())), "{id}");
+        }
+    }
+
+    #[test]
+    fn what_other_readers_take_for_json_is_left_to_the_verdict() {
+        for text in ["{}", "[]", "1", "{\"a\":1,\"a\":1}", "{\"a\":1e999}", "[\"\\ud800\"]"] {
+            assert!(check_is_json(text.as_bytes()).is_ok(), "{text}");
+        }
+        for text in ["", "{", "{}{}", "x", "{\"envelope\":}"] {
+            assert_eq!(
+                check_is_json(text.as_bytes()).unwrap_err().code(),
+                "INVALID_JSON",
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The one error of the HTTP interface, and what every other error becomes in it.
+
+use std::borrow::Cow;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde_json::{Map, Value, json};
+
+use crate::domain::envelope::SealError;
+use crate::domain::identity::IdentityError;
+use crate::domain::inference::InferenceError;
+use crate::domain::inference::request::RequestError;
+use crate::messages::addr::CallError;
+use crate::messages::supervisor::DrillError;
+
+/// Seconds after which a caller may try again what an actor could not take up: restarts take
+/// milliseconds, and a full queue empties in about a second.
+const RETRY_AFTER_S: u32 = 1;
+
+/// What the caller is told instead of an answer. The last layer of the router writes it out, with
+/// the request's id, as `{"error", "code", "details", "request_id"}`.
+#[derive(Clone, Debug)]
+pub struct ApiError(Box<Told>);
+
+#[derive(Clone, Debug)]
+struct Told {
+    status: StatusCode,
+    code: &'static str,
+    error: Cow<'static, str>,
+    details: Option<String>,
+    retry_after_s: Option<u32>,
+    /// Goes to the log and never to the caller.
+    inner: Option<String>,
+    /// Keys that an endpoint promises also with its errors.
+    extra: Map<String, Value>,
+}
+
+impl ApiError {
+    /// An error of this status, code word and sentence.
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        error: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self(Box::new(Told {
+            status,
+            code,
+            error: error.into(),
+            details: None,
+            retry_after_s: None,
+            inner: None,
+            extra: Map::new(),
+        }))
+    }
+
+    /// 400: a value that cannot be used, with a code word of its own.
+    pub fn invalid(code: &'static str, error: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, error)
+    }
+
+    /// 403, with a code word of its own.
+    pub fn forbidden(code: &'static str, error: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, error)
+    }
+
+    /// 500: a fault of ours. `inner` is logged, not told.
+    pub fn internal(inner: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the node made an error")
+            .because(inner)
+    }
+
+    /// 503, with a code word of its own and the time after which to try again.
+    pub fn unavailable(code: &'static str, error: impl Into<Cow<'static, str>>) -> Self {
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error);
+        error.0.retry_after_s = Some(RETRY_AFTER_S);
+        error
+    }
+
+    /// 504.
+    pub fn timeout() -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "TIMEOUT", "there was no answer in time")
+    }
+
+    /// 413.
+    pub fn body_too_large(bytes_max: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "BODY_TOO_LARGE",
+            format!("the body has more than {bytes_max} bytes"),
+        )
+    }
+
+    /// The same with more to read: a JSON path, a code, a hint.
+    #[must_use]
+    pub fn details(mut self, details: impl Into<String>) -> Self {
+        self.0.details = Some(details.into());
+        self
+    }
+
+    /// The same with keys that the endpoint promises also with its errors.
+    #[must_use]
+    pub fn extra(mut self, extra: Map<String, Value>) -> Self {
+        self.0.extra = extra;
+        self
+    }
+
+    /// What a status that the framework answered by itself means.
+    pub fn from_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => {
+                Self::new(status, "NOT_FOUND", "there is no such path; see the API documentation")
+            }
+            StatusCode::METHOD_NOT_ALLOWED => {
+                Self::new(status, "METHOD_NOT_ALLOWED", "this path does not take this method")
+            }
+            status if status.is_client_error() => {
+                Self::new(status, "BAD_REQUEST", "the request cannot be served")
+            }
+            status => {
+                let mut error = Self::internal(format!("answered {status} without a reason"));
+                error.0.status = status;
+                error
+            }
+        }
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// Its code word.
+    pub fn code(&self) -> &'static str {
+        self.0.code
+    }
+
+    /// What must be logged because the caller is not told.
+    pub fn inner(&self) -> Option<&str> {
+        self.0.inner.as_deref()
+    }
+
+    /// As the caller reads it.
+    pub fn to_json(&self, request_id: &str) -> Value {
+        let mut json = self.0.extra.clone();
+        json.insert("error".into(), json!(self.0.error));
+        json.insert("code".into(), json!(self.0.code));
+        json.insert("details".into(), json!(self.0.details));
+        json.insert("request_id".into(), json!(request_id));
+        Value::Object(json)
+    }
+
+    /// The same with what the log must say and the caller must not read.
+    fn because(mut self, inner: impl Into<String>) -> Self {
+        self.0.inner = Some(inner.into());
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.0.status.into_response();
+        if let Some(seconds) = self.0.retry_after_s {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        if self.0.status == StatusCode::UNAUTHORIZED {
+            let bearer = HeaderValue::from_static("Bearer realm=\"bizra\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, bearer);
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<CallError> for ApiError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Busy { .. } => Self::unavailable("ACTOR_BUSY", error.to_string()),
+            CallError::Down { .. } => Self::unavailable("ACTOR_DOWN", error.to_string()),
+            CallError::Late { .. } => Self::timeout().details(error.to_string()),
+        }
+    }
+}
+
+impl From<IdentityError> for ApiError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Unknown(_) => {
+                Self::new(StatusCode::NOT_FOUND, "IDENTITY_UNKNOWN", error.to_string())
+            }
+            IdentityError::Full { .. } => {
+                Self::new(StatusCode::CONFLICT, "KEYSTORE_FULL", error.to_string())
+            }
+            IdentityError::Label => Self::invalid("INVALID_LABEL", error.to_string()),
+            IdentityError::Batch { .. } => Self::invalid("BATCH_TOO_LARGE", error.to_string()),
+            IdentityError::Store(inner) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "KEYSTORE_FAILED",
+                "the keystore could not be used",
+            )
+            .because(inner),
+        }
+    }
+}
+
+impl From<SealError> for ApiError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Invalid(reason) => Self::invalid("INVALID_ENVELOPE", reason),
+            SealError::Unavailable(inner) => {
+                Self::unavailable("ENVELOPE_UNAVAILABLE", "envelopes cannot be made at present")
+                    .because(inner)
+            }
+        }
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        let code = match error {
+            RequestError::PromptEmpty => "EMPTY_PROMPT",
+            RequestError::PromptTooLong { .. } | RequestError::SystemTooLong { .. } => {
+                "PROMPT_TOO_LONG"
+            }
+            RequestError::Tier(_) => "UNKNOWN_TIER",
+            RequestError::MaxTokens { .. }
+            | RequestError::Temperature(_)
+            | RequestError::TopP(_)
+            | RequestError::Seed(_)
+            | RequestError::StopCount(_)
+            | RequestError::StopLength { .. }
+            | RequestError::Model(_) => "OUT_OF_RANGE",
+        };
+        Self::invalid(code, error.to_string()).details(format!("$.{}", error.field()))
+    }
+}
+
+impl From<InferenceError> for ApiError {
+    fn from(error: InferenceError) -> Self {
+        match error {
+            // The text says what the operator must do, so it is told although it is a 5xx.
+            InferenceError::Unavailable(reason) => {
+                Self::unavailable("INFERENCE_UNAVAILABLE", reason)
+            }
+            InferenceError::Busy => Self::unavailable("INFERENCE_BUSY", error.to_string()),
+            InferenceError::Invalid(reason) => Self::invalid("INVALID_REQUEST", reason),
+            InferenceError::UnknownModel { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "UNKNOWN_MODEL", error.to_string())
+            }
+            InferenceError::Refused { code, reason } => {
+                Self::forbidden("REFUSED_BY_GATES", reason).details(code.as_str())
+            }
+            InferenceError::Timeout => Self::timeout(),
+            InferenceError::Cancelled => Self::unavailable("CANCELLED", "the work was cancelled"),
+            InferenceError::Failed(inner) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "INFERENCE_FAILED",
+                "the model failed while generating",
+            )
+            .because(inner),
+        }
+    }
+}
+
+impl From<DrillError> for ApiError {
+    fn from(error: DrillError) -> Self {
+        match error {
+            DrillError::Unknown(_) => {
+                Self::new(StatusCode::NOT_FOUND, "ACTOR_UNKNOWN", error.to_string())
+            }
+            DrillError::NotRunning { .. } => {
+                Self::new(StatusCode::CONFLICT, "ACTOR_NOT_RUNNING", error.to_string())
+            }
+        }
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::invalid("INVALID_QUERY", rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::invalid("INVALID_PATH", rejection.body_text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::reject::RejectCode;
+    use crate::messages::addr::ActorName;
+    use crate::messages::supervisor::ActorState;
+
+    fn told(error: impl Into<ApiError>) -> (u16, &'static str, Value) {
+        let error = error.into();
+        (error.status().as_u16(), error.code(), error.to_json("id")["error"].clone())
+    }
+
+    #[test]
+    fn every_error_has_its_status_and_code() {
+        let actor = ActorName::from("identity");
+        let text = || "text".to_owned();
+        let cases: Vec<(ApiError, u16, &str)> = vec![
+            (CallError::Busy { actor: actor.clone(), waiting_max: 1 }.into(), 503, "ACTOR_BUSY"),
+            (CallError::Down { actor: actor.clone() }.into(), 503, "ACTOR_DOWN"),
+            (CallError::Late { actor: actor.clone() }.into(), 504, "TIMEOUT"),
+            (IdentityError::Unknown(text()).into(), 404, "IDENTITY_UNKNOWN"),
+            (IdentityError::Full { max: 1 }.into(), 409, "KEYSTORE_FULL"),
+            (IdentityError::Label.into(), 400, "INVALID_LABEL"),
+            (IdentityError::Batch { max: 1 }.into(), 400, "BATCH_TOO_LARGE"),
+            (IdentityError::Store(text()).into(), 500, "KEYSTORE_FAILED"),
+            (SealError::Invalid(text()).into(), 400, "INVALID_ENVELOPE"),
+            (SealError::Unavailable(text()).into(), 503, "ENVELOPE_UNAVAILABLE"),
+            (InferenceError::Unavailable(text()).into(), 503, "INFERENCE_UNAVAILABLE"),
+            (InferenceError::Busy.into(), 503, "INFERENCE_BUSY"),
+            (InferenceError::Invalid(text()).into(), 400, "INVALID_REQUEST"),
+            (
+                InferenceError::UnknownModel { model: text(), available: vec![] }.into(),
+                404,
+                "UNKNOWN_MODEL",
+            ),
+            (
+                InferenceError::Refused { code: RejectCode::RejectGateIhsan, reason: text() }
+                    .into(),
+                403,
+                "REFUSED_BY_GATES",
+            ),
+            (InferenceError::Timeout.into(), 504, "TIMEOUT"),
+            (InferenceError::Cancelled.into(), 503, "CANCELLED"),
+            (InferenceError::Failed(text()).into(), 500, "INFERENCE_FAILED"),
+            (DrillError::Unknown(text()).into(), 404, "ACTOR_UNKNOWN"),
+            (
+                DrillError::NotRunning { name: actor, state: ActorState::Failed }.into(),
+                409,
+                "ACTOR_NOT_RUNNING",
+            ),
+        ];
+        for (error, status, code) in cases {
+            assert_eq!((error.status().as_u16(), error.code()), (status, code));
+            let response = error.into_response();
+            let may_retry = matches!(status, 429 | 503);
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), may_retry, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_went_wrong_inside_is_logged_and_not_told() {
+        let secret = "/srv/keys/node.key: permission denied".to_owned();
+        for error in [
+            ApiError::from(IdentityError::Store(secret.clone())),
+            ApiError::from(SealError::Unavailable(secret.clone())),
+            ApiError::from(InferenceError::Failed(secret.clone())),
+            ApiError::internal(secret.clone()),
+        ] {
+            assert_eq!(error.inner(), Some(secret.as_str()));
+            assert!(!error.to_json("id").to_string().contains("node.key"));
+        }
+    }
+
+    #[test]
+    fn an_error_has_its_four_keys_whatever_else_it_has() {
+        let mut extra = Map::new();
+        extra.insert("status".into(), json!("unhealthy"));
+        extra.insert("code".into(), json!("overwritten"));
+        let json = ApiError::timeout().extra(extra).to_json("id");
+        assert_eq!(
+            json,
+            json!({
+                "status": "unhealthy",
+                "error": "there was no answer in time",
+                "code": "TIMEOUT",
+                "details": null,
+                "request_id": "id",
+            })
+        );
+        assert_eq!(told(InferenceError::Busy).2, json!("every backend is busy"));
+    }
+}

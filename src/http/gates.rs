@@ -1,0 +1,156 @@
+//! The gates, asked about given content.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::gate::{ContentType, GateInput, Profile, Receipt};
+use crate::domain::score::Score;
+use crate::http::app::{App, Until};
+use crate::http::body::Body;
+use crate::http::constitution::score;
+use crate::http::error::ApiError;
+use crate::http::identity::text_or_bytes;
+use crate::messages::gate_chain::GateChainMsg;
+
+/// `POST /pci/gates/check`
+#[derive(Debug, Deserialize)]
+pub(super) struct CheckRequest {
+    content: Option<String>,
+    content_b64: Option<String>,
+    /// `text/plain` or `application/json`. Without it content is text, unless one of the ids
+    /// below says that it comes from an envelope, whose payload is JSON.
+    content_type: Option<String>,
+    snr_score: Option<f64>,
+    ihsan_score: Option<f64>,
+    sender_id: Option<String>,
+    envelope_id: Option<String>,
+    /// `check` unless told otherwise.
+    profile: Option<String>,
+}
+
+/// What the gates said.
+#[derive(Debug, Serialize)]
+pub(super) struct Checked {
+    passed: bool,
+    /// The same; older clients read this one.
+    all_passed: bool,
+    reason: Option<String>,
+    /// Of the first strict gate that failed.
+    code: Option<&'static str>,
+    profile: &'static str,
+    results: Vec<GateResult>,
+    constitution_digest: String,
+}
+
+/// What one gate said.
+#[derive(Debug, Serialize)]
+pub(super) struct GateResult {
+    gate: &'static str,
+    passed: bool,
+    code: Option<&'static str>,
+    score: Option<Score>,
+    threshold: Option<Score>,
+    /// `measured`, `attested`, `claimed` or `unavailable`.
+    source: &'static str,
+    enforcement: &'static str,
+    duration_us: u64,
+}
+
+impl From<Receipt> for Checked {
+    fn from(receipt: Receipt) -> Self {
+        let result = |(index, verdict): (usize, &crate::domain::gate::Verdict)| GateResult {
+            gate: verdict.gate.as_str(),
+            passed: verdict.passed,
+            code: verdict.code.map(|code| code.as_str()),
+            score: verdict.score,
+            threshold: verdict.threshold,
+            source: verdict.source.as_str(),
+            enforcement: verdict.enforcement.as_str(),
+            duration_us: receipt
+                .duration(index)
+                .map_or(0, |took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+        };
+        Self {
+            passed: receipt.passed(),
+            all_passed: receipt.passed(),
+            reason: receipt.reason(),
+            code: receipt.code().map(|code| code.as_str()),
+            profile: receipt.profile().as_str(),
+            results: receipt.verdicts().iter().enumerate().map(result).collect(),
+            constitution_digest: receipt.constitution_digest().to_string(),
+        }
+    }
+}
+
+pub(super) async fn check(
+    State(app): State<App>,
+    Until(deadline): Until,
+    Body(request): Body<CheckRequest>,
+) -> Result<Json<Checked>, ApiError> {
+    let profile = profile(request.profile.as_deref())?;
+    let is_of_envelope = request.sender_id.is_some() || request.envelope_id.is_some();
+    let input = GateInput {
+        content_type: content_type(request.content_type.as_deref(), is_of_envelope)?,
+        content: text_or_bytes("content", request.content, request.content_b64)?,
+        snr_claim: score("snr_score", request.snr_score)?,
+        ihsan_claim: score("ihsan_score", request.ihsan_score)?,
+    };
+    let ask = |reply| GateChainMsg::Check { profile, inputs: vec![input.clone()], reply };
+    let mut receipts = app.roster.gate_chain.call(deadline, ask).await?;
+    let receipt = receipts.pop().ok_or_else(|| ApiError::internal("one input had no receipt"))?;
+    Ok(Json(receipt.into()))
+}
+
+fn profile(name: Option<&str>) -> Result<Profile, ApiError> {
+    name.map_or(Some(Profile::Check), Profile::from_name).ok_or_else(|| {
+        let known = Profile::ALL.map(Profile::as_str).join(", ");
+        ApiError::invalid("UNKNOWN_PROFILE", format!("profile must be one of: {known}"))
+            .details("$.profile")
+    })
+}
+
+fn content_type(given: Option<&str>, is_of_envelope: bool) -> Result<ContentType, ApiError> {
+    let Some(given) = given else {
+        return Ok(if is_of_envelope { ContentType::Json } else { ContentType::Text });
+    };
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Ok(ContentType::Json)
+    } else if essence.eq_ignore_ascii_case("text/plain") {
+        Ok(ContentType::Text)
+    } else {
+        let error = "content_type must be text/plain or application/json";
+        Err(ApiError::invalid("UNKNOWN_CONTENT_TYPE", error).details("$.content_type"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_text_unless_it_is_said_to_be_json() {
+        use ContentType::{Json, Text};
+        for (given, is_of_envelope, expected) in [
+            (None, false, Text),
+            (None, true, Json),
+            (Some("text/plain"), true, Text),
+            (Some("text/plain; charset=utf-8"), false, Text),
+            (Some("application/json"), false, Json),
+            (Some("Application/JSON;x=1"), true, Json),
+        ] {
+            assert_eq!(content_type(given, is_of_envelope).unwrap(), expected, "{given:?}");
+        }
+        for given in ["", "text/html", "json", "\u{e9}"] {
+            assert_eq!(content_type(Some(given), false).unwrap_err().status().as_u16(), 400);
+        }
+    }
+
+    #[test]
+    fn a_profile_is_one_of_those_there_are() {
+        assert_eq!(profile(None).unwrap(), Profile::Check);
+        assert_eq!(profile(Some("inference-output")).unwrap(), Profile::InferenceOutput);
+        assert_eq!(profile(Some("Check")).unwrap_err().code(), "UNKNOWN_PROFILE");
+    }
+}

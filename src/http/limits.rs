@@ -1,0 +1,55 @@
+//! How much of the node one client may hold, and for how long.
+
+use std::time::Duration;
+
+use crate::domain::inference::request;
+
+/// Limits of the HTTP server. Every one is enforced; what happens at each is said with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Open connections. Beyond it new ones wait in the kernel's queue until one closes, which the
+    /// timeouts below make sure of. Default 512: half of the usual limit on open files.
+    pub connections_max: usize,
+    /// From the connection, or from the first byte of a later request, to the end of its head;
+    /// then the connection is closed. Default 5 s.
+    pub header_timeout: Duration,
+    /// Silence between two requests of a connection; then it is closed. Default 20 s: common
+    /// clients close theirs after 15 s, and the one who closes should be the client, which knows
+    /// whether it is about to send.
+    pub idle_timeout: Duration,
+    /// A client that takes none of its answer for so long is cut off. Default 20 s.
+    pub write_timeout: Duration,
+    /// Bytes of a request's header fields; beyond it 431. Default 16 KiB.
+    pub header_bytes_max: usize,
+    /// Bytes of a request's body; beyond it 413, at once if the length is declared. Default 1 MiB.
+    /// An envelope to verify may have twice as many, since its payload alone may have so many.
+    pub body_bytes_max: usize,
+    /// From a request's head to its answer, the reading of the body included; then 504.
+    /// Default 30 s.
+    pub request_timeout: Duration,
+    /// The same for `inference/generate`, to the end of a stream. Default 120 s: 512 tokens at the
+    /// pace of a middling model on a slow CPU.
+    pub generate_timeout: Duration,
+    /// How long requests in flight may take to end when the server stops; then they are cut.
+    /// Default 8 s, so that a node is down within ten.
+    pub stop_grace: Duration,
+    /// What a request to generate may ask for; beyond it 400.
+    pub prompts: request::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 512,
+            header_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(20),
+            write_timeout: Duration::from_secs(20),
+            header_bytes_max: 16 * 1024,
+            body_bytes_max: 1024 * 1024,
+            request_timeout: Duration::from_secs(30),
+            generate_timeout: Duration::from_secs(120),
+            stop_grace: Duration::from_secs(8),
+            prompts: request::Limits::default(),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Every route, by what it lets its caller do.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use hyper::StatusCode;
+
+use crate::http::app::{App, Until};
+use crate::http::auth::Class;
+use crate::http::error::ApiError;
+use crate::http::observe::observe;
+use crate::http::server::Peer;
+use crate::http::{
+    actors, constitution, envelope, gates, health, identity, inference, metrics, status,
+};
+use crate::messages::addr::Deadline;
+
+/// How much later than its handler a request is given up, so that the handler, which knows more,
+/// is the one to say what took too long.
+const LAST_WORD: std::time::Duration = std::time::Duration::from_millis(250);
+
+const HEALTH: &str = "/api/v1/health";
+const LIVE: &str = "/livez";
+const READY: &str = "/readyz";
+const STATUS: &str = "/api/v1/status";
+const METRICS: &str = "/api/v1/metrics";
+const ACTORS: &str = "/api/v1/actors";
+const CONSTITUTION: &str = "/api/v1/constitution";
+const CONSTITUTION_CHECK: &str = "/api/v1/constitution/check";
+const IDENTITY_VERIFY: &str = "/api/v1/identity/verify";
+const ENVELOPE_VERIFY: &str = "/api/v1/pci/envelope/verify";
+const GATES_CHECK: &str = "/api/v1/pci/gates/check";
+const MODELS: &str = "/api/v1/inference/models";
+const TIER: &str = "/api/v1/inference/tier";
+const GENERATE: &str = "/api/v1/inference/generate";
+const IDENTITY_GENERATE: &str = "/api/v1/identity/generate";
+const IDENTITY_SIGN: &str = "/api/v1/identity/sign";
+const ENVELOPE_CREATE: &str = "/api/v1/pci/envelope/create";
+const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
+
+/// Every path pattern, with its class: the labels of metrics, and what the tests go through.
+pub const ROUTES: [(&str, Class); 18] = [
+    (HEALTH, Class::Open),
+    (LIVE, Class::Open),
+    (READY, Class::Open),
+    (STATUS, Class::Read),
+    (METRICS, Class::Read),
+    (ACTORS, Class::Read),
+    (CONSTITUTION, Class::Read),
+    (CONSTITUTION_CHECK, Class::Read),
+    (IDENTITY_VERIFY, Class::Read),
+    (ENVELOPE_VERIFY, Class::Read),
+    (GATES_CHECK, Class::Read),
+    (MODELS, Class::Read),
+    (TIER, Class::Read),
+    (GENERATE, Class::Act),
+    (IDENTITY_GENERATE, Class::Privileged),
+    (IDENTITY_SIGN, Class::Privileged),
+    (ENVELOPE_CREATE, Class::Privileged),
+    (ACTOR_STOP, Class::Privileged),
+];
+
+/// The whole HTTP interface.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .merge(of_class(&app, Class::Open, open()))
+        .merge(of_class(&app, Class::Read, read()))
+        .merge(of_class(&app, Class::Act, act()))
+        .merge(of_class(&app, Class::Privileged, privileged()))
+        .fallback(async || ApiError::from_status(StatusCode::NOT_FOUND))
+        .layer(from_fn_with_state(app.clone(), observe))
+        .with_state(app)
+}
+
+fn open() -> Router<App> {
+    Router::new()
+        .route(HEALTH, get(health::health))
+        .route(LIVE, get(health::live))
+        .route(READY, get(health::ready))
+}
+
+fn read() -> Router<App> {
+    Router::new()
+        .route(STATUS, get(status::status))
+        .route(METRICS, get(metrics::metrics))
+        .route(ACTORS, get(actors::list))
+        .route(CONSTITUTION, get(constitution::show))
+        .route(CONSTITUTION_CHECK, post(constitution::check))
+        .route(IDENTITY_VERIFY, post(identity::verify))
+        .route(ENVELOPE_VERIFY, post(envelope::verify))
+        .route(GATES_CHECK, post(gates::check))
+        .route(MODELS, get(inference::models))
+        .route(TIER, post(inference::tier))
+}
+
+fn act() -> Router<App> {
+    Router::new().route(GENERATE, post(inference::generate))
+}
+
+fn privileged() -> Router<App> {
+    Router::new()
+        .route(IDENTITY_GENERATE, post(identity::generate))
+        .route(IDENTITY_SIGN, post(identity::sign))
+        .route(ENVELOPE_CREATE, post(envelope::create))
+        .route(ACTOR_STOP, post(actors::stop))
+}
+
+/// Puts the class before every route of `routes`.
+fn of_class(app: &App, class: Class, routes: Router<App>) -> Router<App> {
+    routes.route_layer(from_fn_with_state((app.clone(), class), enter))
+}
+
+/// Lets the caller in if it may, and gives up on the request when its time is over.
+async fn enter(
+    State((app, class)): State<(App, Class)>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let peer = request.extensions().get::<Peer>().copied();
+    app.auth.check(class, peer, request.headers())?;
+    let wait = match class {
+        Class::Open | Class::Read | Class::Privileged => app.limits.request_timeout,
+        Class::Act => app.limits.generate_timeout,
+    };
+    let deadline = Deadline::after(wait);
+    request.extensions_mut().insert(Until(deadline));
+    tokio::time::timeout_at(deadline.instant() + LAST_WORD, next.run(request))
+        .await
+        .map_err(|_| ApiError::timeout())
+}

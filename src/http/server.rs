@@ -1,0 +1,256 @@
+//! The accept loop: connections in, each under its limits, and an orderly end.
+//!
+//! `axum::serve` has no timeouts at all, so the loop is our own over hyper's HTTP/1 connection.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::http::guarded::Guarded;
+use crate::http::limits::Limits;
+use crate::http::patient::{Pace, Patient, Waits};
+use crate::metrics::Metrics;
+
+/// Pause after an accept that failed for want of something, mostly open files: trying at once
+/// again would only burn the CPU that could free some.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// The most that hyper buffers of a connection. Larger than any head we accept, so that a head
+/// over our own limit still gets a proper answer.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Who is at the other end of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// Whether the node still wants new work. Turned off before the listener stops, so that whoever
+/// sends work elsewhere can.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// From now on `/readyz` says no.
+    pub fn drain(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// From now on `/readyz` says yes again, if the actors are up.
+    pub fn resume(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// Whether the node is on its way down.
+    pub fn is_draining(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The server: listeners that were bound once, and the connections made through them. It outlives
+/// every incarnation of the HTTP actor; cheap to clone.
+#[derive(Clone)]
+pub struct Server(Arc<Inner>);
+
+struct Inner {
+    listeners: Vec<TcpListener>,
+    app: Router,
+    limits: Limits,
+    metrics: Metrics,
+    readiness: Readiness,
+    permits: Arc<Semaphore>,
+    connections: TaskTracker,
+    /// Each change is one step towards the end of the connections that see it: the first asks
+    /// them to finish, the second cuts them.
+    steps: watch::Sender<u64>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("listeners", &self.0.listeners).finish_non_exhaustive()
+    }
+}
+
+/// The accept loops of one incarnation. Dropping it stops them; connections live on.
+#[derive(Debug)]
+pub struct Accepting(JoinSet<()>);
+
+impl Accepting {
+    /// Whether an accept loop ended, which none does by itself.
+    pub fn is_over(&mut self) -> bool {
+        self.0.try_join_next().is_some()
+    }
+}
+
+impl Server {
+    /// A server that accepts nothing yet.
+    pub fn new(
+        listeners: Vec<TcpListener>,
+        app: Router,
+        limits: Limits,
+        metrics: Metrics,
+        readiness: Readiness,
+    ) -> Self {
+        let permits = Arc::new(Semaphore::new(limits.connections_max));
+        let (steps, _) = watch::channel(0);
+        let connections = TaskTracker::new();
+        Self(Arc::new(Inner {
+            listeners,
+            app,
+            limits,
+            metrics,
+            readiness,
+            permits,
+            connections,
+            steps,
+        }))
+    }
+
+    /// Starts to accept. Call it inside the runtime.
+    pub fn accept(&self) -> Accepting {
+        self.0.connections.reopen();
+        self.0.readiness.resume();
+        let mut loops = JoinSet::new();
+        for index in 0..self.0.listeners.len() {
+            let inner = Arc::clone(&self.0);
+            loops.spawn(async move { inner.accept(&inner.listeners[index]).await });
+        }
+        Accepting(loops)
+    }
+
+    /// Stops accepting, lets requests in flight end within the grace, and closes every connection.
+    /// Tells how many had to be cut.
+    pub async fn drain(&self, accepting: &mut Accepting) -> usize {
+        self.0.readiness.drain();
+        accepting.0.shutdown().await;
+        self.0.connections.close();
+        self.0.steps.send_modify(|steps| *steps += 1);
+        let ended = tokio::time::timeout(self.0.limits.stop_grace, self.0.connections.wait());
+        if ended.await.is_ok() {
+            return 0;
+        }
+        let cut = self.0.connections.len();
+        self.0.steps.send_modify(|steps| *steps += 1);
+        self.0.connections.wait().await;
+        cut
+    }
+}
+
+impl Inner {
+    async fn accept(&self, listener: &TcpListener) {
+        // The semaphore is never closed.
+        while let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.open(stream, Peer(peer), permit),
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn open(&self, stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit) {
+        let serving = serve(stream, peer, self.app.clone(), &self.limits, self.steps.subscribe());
+        let open = self.metrics.connection_opened();
+        self.connections.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::debug!(peer = %peer.0, error = %Chain(&error), "connection ended");
+            }
+            drop((open, permit));
+        });
+    }
+}
+
+/// Whether accepting failed because of the one connection: its peer went away before its turn.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+    )
+}
+
+fn serve(
+    stream: TcpStream,
+    peer: Peer,
+    app: Router,
+    limits: &Limits,
+    mut steps: watch::Receiver<u64>,
+) -> impl Future<Output = hyper::Result<()>> + Send + 'static {
+    let waits = Waits {
+        header: limits.header_timeout,
+        idle: limits.idle_timeout,
+        write: limits.write_timeout,
+    };
+    let pace = Arc::new(Pace::default());
+    let service = {
+        let pace = Arc::clone(&pace);
+        hyper::service::service_fn(move |request| {
+            let in_flight = pace.begin();
+            let answer = app.clone().oneshot(with_peer(request, peer));
+            async move {
+                let response = answer.await.unwrap_or_else(|never: Infallible| match never {});
+                Ok::<_, Infallible>(response.map(|body| Guarded::new(body, in_flight)))
+            }
+        })
+    };
+    async move {
+        // An answer is written whole, so waiting for more to send along gains nothing.
+        let _ = stream.set_nodelay(true);
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            // A backstop; also what makes hyper look at an idle connection, where `Patient` acts.
+            .header_read_timeout(waits.header + waits.idle)
+            .max_buf_size(BUFFER_BYTES_MAX);
+        let io = TokioIo::new(Patient::new(stream, pace, waits));
+        let mut connection = pin!(builder.serve_connection(io, service));
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            _ = steps.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            ended = connection => ended,
+            _ = steps.changed() => Ok(()),
+        }
+    }
+}
+
+fn with_peer(request: Request<Incoming>, peer: Peer) -> Request<Body> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(peer);
+    request
+}
+
+/// An error and its causes, on one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! `GET /status`: what the node is and how its parts stand.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use crate::http::actors::{LastFailure, walk};
+use crate::http::app::{App, Until};
+use crate::http::error::ApiError;
+use crate::http::health::is_inference_ready;
+use crate::messages::gate_chain::GateChainMsg;
+use crate::messages::identity::IdentityMsg;
+use crate::messages::supervisor::SupervisorMsg;
+
+/// A part that does not answer in this time is reported as missing, and the rest is told.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
+
+/// The node. A value that could not be had is `null`.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    node_id: Option<String>,
+    public_key: Option<String>,
+    /// Both names are read by clients.
+    uptime_secs: u64,
+    uptime_seconds: f64,
+    /// Both names are read by clients.
+    total_requests: u64,
+    requests_served: u64,
+    identity_initialized: bool,
+    inference_ready: bool,
+    /// Whether this node has joined others. It opens no socket to others yet.
+    federation_connected: bool,
+    constitution_version: Option<String>,
+    constitution_digest: Option<String>,
+    data_dir_free_bytes: Option<u64>,
+    /// By the actor's name.
+    supervision: BTreeMap<String, Supervised>,
+}
+
+/// How one actor stands.
+#[derive(Debug, Serialize)]
+pub(super) struct Supervised {
+    state: &'static str,
+    restarts: u64,
+    queue_depth: usize,
+    last_failure: Option<LastFailure>,
+}
+
+pub(super) async fn status(
+    State(app): State<App>,
+    Until(deadline): Until,
+) -> Result<Json<Status>, ApiError> {
+    let deadline = deadline.at_most(ANSWER_WAIT);
+    let data_dir = app.data_dir.clone();
+    // Asking a file system that hangs must not hang the node.
+    let free = tokio::task::spawn_blocking(move || free_bytes(&data_dir));
+    let (active, constitution, tree, inference_ready, free) = tokio::join!(
+        app.roster.identity.call(deadline, |reply| IdentityMsg::Active { reply }),
+        app.roster.gate_chain.call(deadline, |reply| GateChainMsg::Constitution { reply }),
+        app.roster.supervisor.call(deadline, |reply| SupervisorMsg::Tree { reply }),
+        is_inference_ready(&app, deadline),
+        tokio::time::timeout_at(deadline.instant(), free),
+    );
+    let (active, constitution) = (active.ok(), constitution.ok());
+    let mut supervision = BTreeMap::new();
+    walk(&tree.unwrap_or_default(), &mut |actor| {
+        let supervised = Supervised {
+            state: actor.state.as_str(),
+            restarts: actor.restarts,
+            queue_depth: actor.waiting,
+            last_failure: actor.last_failure.clone().map(LastFailure::from),
+        };
+        supervision.insert(actor.name.to_string(), supervised);
+    });
+    let uptime = app.started.elapsed();
+    let served = app.metrics.requests_served();
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        node_id: active.as_ref().map(|active| active.node_id.to_hex()),
+        public_key: active.as_ref().map(|active| active.public_key.to_hex()),
+        uptime_secs: uptime.as_secs(),
+        uptime_seconds: uptime.as_secs_f64(),
+        total_requests: served,
+        requests_served: served,
+        identity_initialized: active.is_some(),
+        inference_ready,
+        federation_connected: false,
+        constitution_version: constitution.as_ref().map(|it| it.version().to_owned()),
+        constitution_digest: constitution.as_ref().map(|it| it.digest().to_string()),
+        data_dir_free_bytes: free.ok().and_then(Result::ok).flatten(),
+        supervision,
+    }))
+}
+
+/// What an ordinary user may still write in the file system of `path`.
+fn free_bytes(path: &std::path::Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    stat.f_bavail.checked_mul(stat.f_frsize)
+}

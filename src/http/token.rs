@@ -1,0 +1,203 @@
+//! The file that holds the bearer token.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use rustix::fs::OFlags;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::http::auth::Token;
+
+/// The file's name in the data directory.
+pub const FILE_NAME: &str = "api-token";
+
+/// 32 random bytes: no guessing, however fast the node answers.
+const SECRET_BYTES: usize = 32;
+
+/// The 43 characters of the token and a line end; more is not a token.
+const FILE_BYTES_MAX: u64 = 64;
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file could not be read or made.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// Others may read the file, so the token is no secret.
+    #[error("{0} may be read or changed by others; run: chmod 600 {0}", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file belongs to another user, who knows the token.
+    #[error("{} belongs to another user", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file holds something else.
+    #[error("{} holds no token; delete it, and the next start makes a new one", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system gave no random bytes.
+    #[error("no random bytes: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Reads the token of this data directory; makes one if there is none.
+///
+/// # Errors
+/// When the file cannot be read or made, is open to others, or holds no token.
+pub fn open(data_dir: &Path) -> Result<Token, TokenError> {
+    match read(data_dir) {
+        Err(TokenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            make(data_dir)
+        }
+        other => other,
+    }
+}
+
+/// Reads the token of this data directory, as its owner's programs do.
+///
+/// # Errors
+/// When there is none, it cannot be read, is open to others, or is no token.
+pub fn read(data_dir: &Path) -> Result<Token, TokenError> {
+    let path = data_dir.join(FILE_NAME);
+    let failed = |source| TokenError::File { path: path.clone(), source };
+    // A link could point to a file that others may write.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(&path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(TokenError::Malformed { path });
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(TokenError::Foreign { path });
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return Err(TokenError::Exposed { path });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => TokenError::Malformed { path: path.clone() },
+        _ => failed(error),
+    })?;
+    parse(text.trim_ascii_end()).ok_or(TokenError::Malformed { path })
+}
+
+fn parse(text: &str) -> Option<Token> {
+    let secret = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(text).ok()?);
+    (secret.len() == SECRET_BYTES).then(|| Token::new(Zeroizing::new(text.to_owned())))
+}
+
+/// Writes a new token beside the old one and puts it in its place, so that a crash leaves one of
+/// the two.
+fn make(data_dir: &Path) -> Result<Token, TokenError> {
+    let mut secret = [0; SECRET_BYTES];
+    getrandom::fill(&mut secret).map_err(TokenError::Random)?;
+    let text = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(secret));
+    secret.zeroize();
+    let path = data_dir.join(FILE_NAME);
+    let failed = |source| TokenError::File { path: path.clone(), source };
+    let new_path = data_dir.join(format!("{FILE_NAME}.new"));
+    match fs::remove_file(&new_path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new_path)
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.write_all(b"\n").map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    fs::rename(&new_path, &path).map_err(failed)?;
+    File::open(data_dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    Ok(Token::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn write(dir: &Path, text: &[u8], mode: u32) {
+        let path = dir.join(FILE_NAME);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn the_first_start_makes_a_token_that_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = open(dir.path()).unwrap();
+        assert_eq!(made.expose().len(), 43);
+        let metadata = fs::metadata(dir.path().join(FILE_NAME)).unwrap();
+        assert_eq!(metadata.mode() & 0o777, 0o600);
+        assert!(open(dir.path()).unwrap().is(made.expose().as_bytes()));
+
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(open(other.path()).unwrap().expose(), made.expose());
+    }
+
+    #[test]
+    fn a_half_made_token_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("api-token.new"), b"half").unwrap();
+        assert!(open(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_token_that_others_can_read_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path()).unwrap();
+        for mode in [0o640, 0o604, 0o620, 0o602, 0o610, 0o666] {
+            let path = dir.path().join(FILE_NAME);
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = open(dir.path()).unwrap_err();
+            assert!(error.to_string().contains("run: chmod 600 /"), "{mode:o}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused_and_kept() {
+        let long = "A".repeat(100_000);
+        for text in ["", "\n", "short", "A".repeat(44).as_str(), &long, "caf\u{e9}", "====", "A B"]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            write(dir.path(), text.as_bytes(), 0o600);
+            assert!(matches!(open(dir.path()), Err(TokenError::Malformed { .. })), "{text:.20}");
+            assert_eq!(fs::read(dir.path().join(FILE_NAME)).unwrap(), text.as_bytes());
+        }
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), b"\xff\xfe", 0o600);
+        assert!(matches!(open(dir.path()), Err(TokenError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_link_or_a_folder_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        fs::write(&elsewhere, "A".repeat(43)).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o600)).unwrap();
+        symlink(&elsewhere, dir.path().join(FILE_NAME)).unwrap();
+        assert!(matches!(open(dir.path()), Err(TokenError::File { .. })));
+
+        fs::remove_file(dir.path().join(FILE_NAME)).unwrap();
+        fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
+        assert!(open(dir.path()).is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! The numbers behind the tree: rules, bounds and watches, from the configuration.
+
+use std::time::Duration;
+
+use crate::actor::Actor;
+use crate::actors::{backend, envelope, gate_chain, http, identity, inference_router};
+use crate::config;
+use crate::domain::restart::{Allowance, Backoff, ChildRules, GroupRules, Restart, Strategy};
+use crate::messages::addr::Addr;
+use crate::messages::event::Events;
+use crate::metrics::Metrics;
+use crate::supervisor::{ChildSpec, Settings, Watch, group};
+
+/// Name of the group of router and backends.
+pub(super) const INFERENCE: &str = "inference";
+
+/// Every actor that a configuration may name.
+pub(super) const NAMES: &[&str] = &[
+    identity::NAME,
+    gate_chain::NAME,
+    envelope::NAME,
+    INFERENCE,
+    backend::edge::NAME,
+    backend::ollama::NAME,
+    inference_router::NAME,
+    http::NAME,
+];
+
+/// How many messages may wait behind an address: the time callers should wait at most, divided by
+/// the time one message takes (Little's law).
+fn waiting_max(name: &str) -> usize {
+    match name {
+        // 5 ms of signatures of 20 microseconds.
+        identity::NAME => 256,
+        // 1 ms of checks of half a microsecond.
+        gate_chain::NAME => 2048,
+        // 50 ms of commits that take some 200 microseconds each when grouped.
+        envelope::NAME => 256,
+        // Answers take seconds; those that wait here hold a prompt of at most 64 KiB each.
+        _ => 64,
+    }
+}
+
+/// Without these the node is nothing: it ends when one of them cannot be kept alive.
+fn is_critical(name: &str) -> bool {
+    [identity::NAME, gate_chain::NAME, envelope::NAME, http::NAME].contains(&name)
+}
+
+/// Makes children by the rules of the configuration.
+#[derive(Debug)]
+pub(super) struct Plan<'c> {
+    config: &'c config::Supervisor,
+    metrics: &'c Metrics,
+    events: &'c Events,
+}
+
+impl<'c> Plan<'c> {
+    pub(super) fn new(
+        config: &'c config::Supervisor,
+        metrics: &'c Metrics,
+        events: &'c Events,
+    ) -> Self {
+        Self { config, metrics, events }
+    }
+
+    /// A supervised actor and its address.
+    pub(super) fn actor<A: Actor>(
+        &self,
+        name: &str,
+        make: impl Fn() -> A + Send + Sync + 'static,
+    ) -> (ChildSpec, Addr<A::Msg>) {
+        let places = self.config.actor(name).waiting_max.unwrap_or_else(|| waiting_max(name));
+        let grace = self.stop_grace(name);
+        ChildSpec::actor(name, self.rules(name), grace, places, self.metrics, make)
+    }
+
+    /// A supervisor of its own over some of the children.
+    pub(super) fn group(
+        &self,
+        name: &str,
+        strategy: Strategy,
+        children: Vec<ChildSpec>,
+    ) -> ChildSpec {
+        // Its children stop one after another.
+        let grace = self.stop_grace(name) * u32::try_from(children.len() + 1).unwrap_or(u32::MAX);
+        group(name, self.rules(name), grace, self.settings(strategy), children)
+    }
+
+    /// The rules of one supervisor.
+    pub(super) fn settings(&self, strategy: Strategy) -> Settings {
+        let config = self.config;
+        Settings {
+            rules: GroupRules {
+                strategy,
+                allowance: Allowance {
+                    restarts_max: config.group_max_restarts,
+                    window: Duration::from_secs(config.group_within_seconds),
+                },
+                backoff: Backoff {
+                    first: Duration::from_millis(config.backoff_min_ms),
+                    longest: Duration::from_millis(config.backoff_max_ms),
+                    stable: Duration::from_secs(config.stable_seconds),
+                },
+                retry: Duration::from_secs(config.retry_seconds),
+            },
+            watch: Watch {
+                heartbeat: Duration::from_millis(config.heartbeat_ms),
+                frozen: Duration::from_millis(config.heartbeat_deadline_ms),
+                start: Duration::from_secs(config.start_seconds),
+            },
+            metrics: self.metrics.clone(),
+            events: self.events.clone(),
+        }
+    }
+
+    fn rules(&self, name: &str) -> ChildRules {
+        let special = self.config.actor(name);
+        let within = special.within_seconds.unwrap_or(self.config.within_seconds);
+        ChildRules {
+            restart: Restart::Permanent,
+            is_critical: is_critical(name),
+            allowance: Allowance {
+                restarts_max: special.max_restarts.unwrap_or(self.config.max_restarts),
+                window: Duration::from_secs(within),
+            },
+        }
+    }
+
+    fn stop_grace(&self, name: &str) -> Duration {
+        let usual = Duration::from_secs(self.config.stop_seconds);
+        // Requests in flight may take this long, and the rest of the node stops after them.
+        if name == http::NAME { usual * 2 } else { usual }
+    }
+}

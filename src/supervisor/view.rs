@@ -1,0 +1,120 @@
+//! What can be asked of a supervisor: how its children stand, and to make one fail.
+
+use tracing::{info, warn};
+
+use super::child::Order;
+use super::{State, Supervisor};
+use crate::domain::restart::Standing;
+use crate::messages::addr::{Deadline, Message, Work};
+use crate::messages::event::Event;
+use crate::messages::supervisor::{ActorInfo, ActorState, DrillError, Fault, SupervisorMsg};
+
+/// Time a supervisor below may take to describe its children.
+const TREE_WAIT: std::time::Duration = std::time::Duration::from_millis(250);
+
+impl Supervisor {
+    pub(super) fn work(&self, work: Work<SupervisorMsg>, state: &State) {
+        work.ticket.take();
+        if work.message.is_abandoned() {
+            return;
+        }
+        match work.message {
+            SupervisorMsg::Tree { reply } => {
+                let children: Vec<_> = (0..self.children.len())
+                    .map(|child| (self.describe(child, state), self.children[child].clone()))
+                    .collect();
+                tokio::spawn(async move {
+                    let mut tree = Vec::with_capacity(children.len());
+                    for (mut info, spec) in children {
+                        if let Some((below, _)) = spec.launch.below() {
+                            let wait = Deadline::after(TREE_WAIT);
+                            let ask = |reply| SupervisorMsg::Tree { reply };
+                            info.children = below.call(wait, ask).await.unwrap_or_default();
+                        }
+                        tree.push(info);
+                    }
+                    reply.send(tree);
+                });
+            }
+            SupervisorMsg::Drill { name, fault, reply } => {
+                let child = self.children.iter().position(|spec| spec.holds(&name));
+                let Some(child) = child else { return reply.send(Err(DrillError::Unknown(name))) };
+                let spec = &self.children[child];
+                if let Some((below, _)) = spec.launch.below()
+                    && spec.name.as_str() != name
+                {
+                    // Passed on with its reply port; refused when that supervisor is down.
+                    if below.cast(SupervisorMsg::Drill { name, fault, reply }).is_err() {
+                        warn!(actor = spec.name.as_str(), "drill not passed on");
+                    }
+                    return;
+                }
+                reply.send(self.drill(child, fault, state));
+            }
+        }
+    }
+
+    fn drill(&self, child: usize, fault: Fault, state: &State) -> Result<(), DrillError> {
+        let name = self.children[child].name.clone();
+        if let Some(present) = &state.present[child]
+            && (present.live.control)(Order::Fault(fault))
+        {
+            warn!(actor = name.as_str(), fault = fault.as_str(), "drill: making an actor fail");
+            return Ok(());
+        }
+        Err(DrillError::NotRunning { name, state: self.describe(child, state).state })
+    }
+
+    fn describe(&self, child: usize, state: &State) -> ActorInfo {
+        let spec = &self.children[child];
+        let (waiting, waiting_max) = spec.launch.waiting();
+        let incarnation = spec.last_generation();
+        let is_first = incarnation == 0;
+        let actor_state = match state.group.standing(child) {
+            Some(Standing::Idle) if is_first => ActorState::Waiting,
+            Some(Standing::Idle | Standing::Pausing) | None => ActorState::Restarting,
+            Some(Standing::Starting) if incarnation > 1 => ActorState::Restarting,
+            Some(Standing::Starting) => ActorState::Starting,
+            Some(Standing::Running { .. }) => ActorState::Running,
+            Some(Standing::Stopping) => ActorState::Stopping,
+            Some(Standing::Failed) => ActorState::Failed,
+            Some(Standing::Fenced) => ActorState::Fenced,
+            Some(Standing::Done) => ActorState::Stopped,
+        };
+        ActorInfo {
+            name: spec.name.clone(),
+            state: actor_state,
+            incarnation,
+            uptime: state.present[child].as_ref().map(|present| present.since.elapsed()),
+            restarts: incarnation.saturating_sub(1),
+            waiting,
+            waiting_max,
+            is_critical: spec.rules.is_critical,
+            last_failure: state.failures[child].clone(),
+            children: Vec::new(),
+        }
+    }
+
+    pub(super) fn tell(&self, child: usize, generation: u64, what: &'static str) {
+        let name = self.children[child].name.clone();
+        info!(actor = name.as_str(), incarnation = generation, "actor {what}");
+        self.settings.events.publish(Event::Actor {
+            name,
+            what,
+            incarnation: generation,
+            reason: None,
+        });
+    }
+
+    pub(super) fn tell_why(
+        &self,
+        child: usize,
+        generation: u64,
+        what: &'static str,
+        state: &State,
+    ) {
+        let name = self.children[child].name.clone();
+        let reason = state.failures[child].as_ref().map(|failure| failure.text.clone());
+        self.settings.events.publish(Event::Actor { name, what, incarnation: generation, reason });
+    }
+}

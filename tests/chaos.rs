@@ -1,0 +1,179 @@
+//! A live node under mixed load while its actors are made to fail in every way, at random times.
+//! The seed is printed; `BIZRA_CHAOS_SEED` repeats it.
+
+mod live;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bizra_omega::messages::addr::Deadline;
+use bizra_omega::messages::supervisor::{ActorInfo, ActorState, Fault, SupervisorMsg};
+use bizra_omega::node::Node;
+use live::*;
+use serde_json::{Value, json};
+
+/// xorshift64*: every choice follows from the seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
+    }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("BIZRA_CHAOS_SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| getrandom::u64().unwrap()) | 1
+}
+
+/// What the load saw.
+#[derive(Debug, Default)]
+struct Seen {
+    stop: AtomicBool,
+    requests: AtomicU64,
+}
+
+impl Seen {
+    fn goes_on(&self) -> bool {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        !self.stop.load(Ordering::Relaxed)
+    }
+}
+
+async fn signs(client: Client, seen: Arc<Seen>) {
+    let mut number = 0_u64;
+    while seen.goes_on() {
+        number += 1;
+        let message = format!("message {number}");
+        let (status, signed) = client.post("/identity/sign", &json!({ "message": message })).await;
+        assert_eq!(status, 200, "{signed}");
+        let claim = json!({
+            "message": message,
+            "signature": signed["signature"],
+            "public_key": signed["public_key"],
+        });
+        let (status, verified) = client.post("/identity/verify", &claim).await;
+        assert_eq!((status, &verified["valid"]), (200, &Value::Bool(true)), "{verified}");
+    }
+}
+
+/// Returns the envelopes that were acknowledged.
+async fn seals(client: Client, seen: Arc<Seen>) -> Vec<Value> {
+    let mut acknowledged = Vec::new();
+    while seen.goes_on() {
+        let (status, mut sealed) = client.envelope(json!({ "number": acknowledged.len() })).await;
+        assert_eq!(status, 200, "{sealed}");
+        let envelope = sealed["envelope"].take();
+        let (status, verified) = client.post("/pci/envelope/verify", &envelope).await;
+        assert_eq!((status, &verified["valid"]), (200, &Value::Bool(true)), "{verified}");
+        acknowledged.push(envelope);
+    }
+    acknowledged
+}
+
+async fn asks(client: Client, seen: Arc<Seen>) {
+    while seen.goes_on() {
+        let prompt = json!({ "prompt": "The", "max_tokens": 3, "tier": "edge", "temperature": 0 });
+        let (status, answer) = client.post("/inference/generate", &prompt).await;
+        assert_eq!(status, 200, "{answer}");
+        let (status, verified) = client.post("/pci/envelope/verify", &answer["envelope"]).await;
+        assert_eq!((status, &verified["valid"]), (200, &Value::Bool(true)), "{verified}");
+    }
+}
+
+async fn reads(client: Client, seen: Arc<Seen>) {
+    while seen.goes_on() {
+        let (status, health) = client.get("/health").await;
+        assert!(status == 200 || health["status"] == "unhealthy", "{health}");
+        let check = json!({ "content": "text", "snr_score": 0.92, "ihsan_score": 0.97 });
+        let (status, gates) = client.post("/pci/gates/check", &check).await;
+        assert_eq!((status, &gates["passed"]), (200, &Value::Bool(true)), "{gates}");
+    }
+}
+
+async fn tree(node: &Node) -> Vec<ActorInfo> {
+    let ask = |reply| SupervisorMsg::Tree { reply };
+    let tree = node.roster().supervisor.call(Deadline::after(5 * SECOND), ask).await.unwrap();
+    tree.iter().flat_map(|info| std::iter::once(info).chain(&info.children)).cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_under_load_survives_every_way_its_actors_can_fail() {
+    let seed = seed();
+    eprintln!("BIZRA_CHAOS_SEED={seed}");
+    let mut random = Random(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let node = start(folder.path()).await;
+    let client = Client::new(node.address(), folder.path());
+    assert_eq!(client.get("/health").await.0, 200);
+    let tasks_before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+
+    let seen = Arc::new(Seen::default());
+    let signing = tokio::spawn(signs(client.clone(), seen.clone()));
+    let sealing = tokio::spawn(seals(client.clone(), seen.clone()));
+    let asking = tokio::spawn(asks(client.clone(), seen.clone()));
+    let reading = tokio::spawn(reads(client.clone(), seen.clone()));
+
+    let names: Vec<_> = tree(&node).await.into_iter().map(|info| info.name).collect();
+    assert!(names.len() >= 8, "{names:?}");
+    let mut drills = 0_u64;
+    for _ in 0..2 {
+        for name in &names {
+            for fault in Fault::ALL {
+                tokio::time::sleep(Duration::from_millis(random.below(40))).await;
+                let ask =
+                    |reply| SupervisorMsg::Drill { name: name.as_str().to_owned(), fault, reply };
+                let wait = Deadline::after(5 * SECOND);
+                // Refused when the actor is between two incarnations.
+                if matches!(node.roster().supervisor.call(wait, ask).await, Ok(Ok(()))) {
+                    drills += 1;
+                }
+            }
+        }
+    }
+    let is_settled = async {
+        loop {
+            let tree = tree(&node).await;
+            if tree.len() >= 8 && tree.iter().all(|info| info.state == ActorState::Running) {
+                break tree;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let tree = tokio::time::timeout(60 * SECOND, is_settled).await.unwrap();
+    seen.stop.store(true, Ordering::Relaxed);
+    signing.await.unwrap();
+    asking.await.unwrap();
+    reading.await.unwrap();
+    let acknowledged = sealing.await.unwrap();
+
+    assert!(drills >= 40, "only {drills} drills were carried out");
+    for info in &tree {
+        assert!(info.restarts > 0, "{} was never restarted", info.name);
+    }
+    let requests = seen.requests.load(Ordering::Relaxed);
+    assert!(requests > 50 && !acknowledged.is_empty(), "{requests} requests");
+
+    // Every acknowledged write is there, once: a nonce is taken once and then never again.
+    for envelope in &acknowledged {
+        let (_, first) = client.post("/pci/envelope/verify?consume=true", envelope).await;
+        assert_eq!(first["valid"], true, "{first}");
+        let (_, again) = client.post("/pci/envelope/verify?consume=true", envelope).await;
+        assert_eq!(again["code"], "RejectReplay", "{again}");
+    }
+    drop(client);
+    let has_returned = async {
+        let metrics = tokio::runtime::Handle::current().metrics();
+        while metrics.num_alive_tasks() > tasks_before + 4 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let returned = tokio::time::timeout(60 * SECOND, has_returned).await;
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    assert!(returned.is_ok(), "{tasks} tasks live, {tasks_before} before");
+    node.shutdown().await;
+}

@@ -1,0 +1,134 @@
+//! A live node and a client that speaks to it over HTTP.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bizra_omega::config::{Config, LogFormat};
+use bizra_omega::node::{self, Node};
+use serde_json::{Value, json};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// A configuration for a test: its own directory, any free port, short watches, and budgets that
+/// drills do not spend.
+pub(crate) fn config(data_dir: &Path) -> Config {
+    let mut config = Config::default();
+    config.node.data_dir = data_dir.to_owned();
+    config.http.port = 0;
+    config.log.format = LogFormat::Text;
+    config.chaos.enabled = true;
+    config.supervisor.max_restarts = 1_000_000;
+    config.supervisor.group_max_restarts = 1_000_000;
+    config.supervisor.backoff_max_ms = 50;
+    config.supervisor.heartbeat_ms = 100;
+    config.supervisor.heartbeat_deadline_ms = 400;
+    // Nothing listens there, so the tier is absent whatever runs on this machine.
+    config.inference.ollama.url = "http://127.0.0.1:9".to_owned();
+    config
+}
+
+/// A node in this process.
+pub(crate) async fn start(data_dir: &Path) -> Node {
+    node::start(config(data_dir)).await.unwrap()
+}
+
+/// A client with the node's token.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    base: String,
+    token: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    pub(crate) fn new(address: impl std::fmt::Display, data_dir: &Path) -> Self {
+        let token = std::fs::read_to_string(data_dir.join("api-token")).unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(60 * SECOND).build().unwrap();
+        Self { base: format!("http://{address}/api/v1"), token: token.trim().to_owned(), http }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        let request = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token);
+        read(request.send().await.unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        read(self.try_post(path, body).await.unwrap()).await
+    }
+
+    pub(crate) async fn try_post(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> reqwest::Result<reqwest::Response> {
+        self.http
+            .post(format!("{}{path}", self.base))
+            .bearer_auth(&self.token)
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+    }
+
+    /// A signed envelope around `payload`.
+    pub(crate) async fn envelope(&self, payload: Value) -> (u16, Value) {
+        self.post("/pci/envelope/create", &json!({ "payload": payload })).await
+    }
+}
+
+async fn read(response: reqwest::Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    let value = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text));
+    (status, value)
+}
+
+/// The node's own program, as a process of its own.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) child: tokio::process::Child,
+    pub(crate) address: String,
+    data_dir: PathBuf,
+}
+
+impl Process {
+    /// Starts it and waits until it listens.
+    pub(crate) async fn start(data_dir: &Path) -> Self {
+        use tokio::io::{AsyncBufReadExt, BufReader};
+        let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_bizra-api"))
+            .args(["--port", "0", "--log-format", "json", "--data-dir"])
+            .arg(data_dir)
+            .env_clear()
+            .env("BIZRA_INFERENCE__OLLAMA__URL", "http://127.0.0.1:9")
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut seen = Vec::new();
+        let address = loop {
+            let line = tokio::time::timeout(60 * SECOND, lines.next_line()).await.unwrap();
+            let Some(line) = line.unwrap() else { panic!("ended early: {seen:#?}") };
+            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(address) = entry["fields"]["address"].as_str() {
+                break address.to_owned();
+            }
+            seen.push(line);
+        };
+        // Drained, so that the node never waits for a reader of its log.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self { child, address, data_dir: data_dir.to_owned() }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.address, &self.data_dir)
+    }
+
+    /// Asks it to stop, as an operator would.
+    pub(crate) fn terminate(&self) {
+        let id = i32::try_from(self.child.id().unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(id).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+}

@@ -1,0 +1,124 @@
+//! The node as a process: killed at random, and told to stop under load.
+
+mod live;
+
+use std::time::Duration;
+
+use live::*;
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sealed: Vec<Value> = Vec::new();
+    let mut consumed: Vec<Value> = Vec::new();
+    let mut keys = std::collections::BTreeSet::new();
+    for cycle in 0..20_u64 {
+        let mut process = Process::start(folder.path()).await;
+        let client = process.client();
+        let (_, status) = client.get("/status").await;
+        keys.insert(status["public_key"].as_str().unwrap().to_owned());
+
+        // What was consumed before the kill is a replay after it.
+        for envelope in consumed.iter().rev().take(3) {
+            let (_, again) = client.post("/pci/envelope/verify?consume=true", envelope).await;
+            assert_eq!(again["code"], "RejectReplay", "{again}");
+        }
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let client = client.clone();
+                tokio::spawn(async move {
+                    let (mut sealed, mut consumed) = (Vec::new(), Vec::new());
+                    for number in 0.. {
+                        let payload = json!({ "cycle": cycle, "writer": writer, "n": number });
+                        let body = json!({ "payload": payload });
+                        let Some(mut created) = ok(&client, "/pci/envelope/create", &body).await
+                        else {
+                            break;
+                        };
+                        let envelope = created["envelope"].take();
+                        sealed.push(envelope.clone());
+                        let path = "/pci/envelope/verify?consume=true";
+                        let Some(verified) = ok(&client, path, &envelope).await else { break };
+                        assert_eq!(verified["valid"], true, "{verified}");
+                        consumed.push(envelope);
+                    }
+                    (sealed, consumed)
+                })
+            })
+            .collect();
+        let moment = 20 + getrandom::u32().unwrap() % 150;
+        tokio::time::sleep(Duration::from_millis(u64::from(moment))).await;
+        process.child.kill().await.unwrap();
+        for writer in writers {
+            let (made, used) = writer.await.unwrap();
+            sealed.extend(made);
+            consumed.extend(used);
+        }
+    }
+    assert!(consumed.len() > 20, "only {} envelopes were consumed", consumed.len());
+    assert_eq!(keys.len(), 1, "the key changed: {keys:?}");
+
+    let process = Process::start(folder.path()).await;
+    let client = process.client();
+    for envelope in &consumed {
+        let (_, again) = client.post("/pci/envelope/verify?consume=true", envelope).await;
+        assert_eq!(again["code"], "RejectReplay", "{again}");
+    }
+    drop(process);
+    let store = bizra_omega::adapters::store::Store::open(folder.path());
+    let store = store.unwrap();
+    for envelope in &sealed {
+        let id = envelope["id"].as_str().unwrap().strip_prefix("pci_").unwrap();
+        let id = bizra_omega::domain::bytes::from_hex(id).unwrap();
+        let id = bizra_omega::domain::envelope::EnvelopeId(id);
+        assert!(store.find_envelope(id).unwrap().is_some(), "{envelope} was lost");
+    }
+}
+
+/// The answer, unless the node died.
+async fn ok(client: &Client, path: &str, body: &Value) -> Option<Value> {
+    let response = client.try_post(path, body).await.ok()?;
+    assert_eq!(response.status(), 200);
+    serde_json::from_str(&response.text().await.ok()?).ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_under_load_fails_no_request_in_flight() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path()).await;
+    let client = process.client();
+    let prompt = json!({ "prompt": "The", "max_tokens": 40, "tier": "edge" });
+    let asked: Vec<_> = (0..6)
+        .map(|_| {
+            let (client, prompt) = (client.clone(), prompt.clone());
+            tokio::spawn(async move { client.post("/inference/generate", &prompt).await })
+        })
+        .collect();
+    // In flight once the first answer is there: the others were sent before it.
+    let mut asked = asked.into_iter();
+    let first = asked.next().unwrap().await.unwrap();
+    assert_eq!(first.0, 200, "{}", first.1);
+    process.terminate();
+    for asked in asked {
+        let (status, answer) = asked.await.unwrap();
+        assert_eq!(status, 200, "{answer}");
+    }
+    let ended = tokio::time::timeout(30 * SECOND, process.child.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_node_on_one_directory_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _process = Process::start(folder.path()).await;
+    let second = tokio::process::Command::new(env!("CARGO_BIN_EXE_bizra-api"))
+        .args(["--port", "0", "--log-format", "text", "--data-dir"])
+        .arg(folder.path())
+        .env_clear()
+        .output();
+    let second = tokio::time::timeout(30 * SECOND, second).await.unwrap().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains(folder.path().to_str().unwrap()), "{said}");
+}
