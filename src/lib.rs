@@ -63,6 +63,7 @@ pub mod adapters {
         pub mod pretokenizer;
         pub mod sampler;
         pub mod spelling;
+        pub mod threads;
         pub mod vocabulary;
         pub mod weights;
     }

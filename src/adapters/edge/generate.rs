@@ -31,14 +31,6 @@ impl Default for Limits {
     }
 }
 
-/// The number of threads that compute. candle takes it from the environment variable
-/// `RAYON_NUM_THREADS` when it first computes, by default the number of physical cores; nothing
-/// in the process can change it.
-#[must_use]
-pub fn threads() -> usize {
-    candle_core::utils::get_num_threads()
-}
-
 /// Answers `request`; blocks until the answer is whole.
 ///
 /// `on_text` takes the text piece by piece as soon as it is certain; the pieces together are
