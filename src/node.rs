@@ -21,6 +21,7 @@ use crate::adapters::store::{Store, StoreError};
 use crate::config::{AuthMode, Config};
 use crate::domain::constitution::{Constitution, ConstitutionError, DEFAULT_TOML};
 use crate::domain::inference::Tier;
+use crate::domain::replay::ReplayLimits;
 use crate::domain::restart::Strategy;
 use crate::http::app::{App, Parameters};
 use crate::http::auth::{Auth, Mode};
@@ -102,7 +103,7 @@ pub struct Node {
     metrics: Metrics,
     address: SocketAddr,
     grace: Duration,
-    store: Store,
+    store: Arc<Store>,
     /// Held until the store is closed.
     _lock: DirLock,
 }
@@ -126,25 +127,27 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let bound = TcpListener::bind(address).await;
     let listener = bound.map_err(|source| StartError::Bind { address, source })?;
     let address = listener.local_addr().unwrap_or(address);
-    let store = Store::open(&data_dir)?;
+    let store = Arc::new(Store::open(&data_dir)?);
 
     let metrics = Metrics::new();
     let events = Events::default();
     let plan = Plan::new(&config.supervisor, &metrics, &events);
     let supervisor = Root::address(&metrics);
 
-    let keystore = Keystore::new(&data_dir);
+    let keystore = Arc::new(Keystore::new(&data_dir));
     let (identity_child, identity) =
-        plan.actor(identity::NAME, move || identity::Identity::new(keystore.clone()));
+        plan.actor(identity::NAME, move || identity::Identity { keystore: Arc::clone(&keystore) });
 
-    let digest = constitution.digest();
     let (gate_chain_child, gate_chain) = plan.actor(gate_chain::NAME, move || {
         gate_chain::GateChain { constitution: Arc::clone(&constitution) }
     });
 
-    let (issuer, log) = (identity.clone(), store.clone());
-    let (envelope_child, envelope) = plan.actor(envelope::NAME, move || {
-        envelope::Envelope::new(issuer.clone(), log.clone(), digest)
+    let (issuer, log) = (identity.clone(), Arc::clone(&store));
+    let (envelope_child, envelope) = plan.actor(envelope::NAME, move || envelope::Envelope {
+        identity: issuer.clone(),
+        store: Arc::clone(&log),
+        limits: ReplayLimits::default(),
+        now_ms: envelope::system_now_ms,
     });
 
     let edge_backend = backend::edge::EdgeBackend::from_config(&config.inference.edge);
@@ -220,7 +223,7 @@ impl Node {
     /// store. What has not ended within the configured time is killed.
     pub async fn shutdown(&self) -> Exit {
         let exit = self.root.shutdown(self.grace).await;
-        let store = self.store.clone();
+        let store = Arc::clone(&self.store);
         if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
             warn!("the store did not close");
         }

@@ -18,6 +18,7 @@ use crate::http::body::{self, Body, RawBody};
 use crate::http::error::ApiError;
 use crate::http::request_id::random_bytes;
 use crate::messages::envelope::EnvelopeMsg;
+use crate::messages::gate_chain::GateChainMsg;
 
 /// `POST /pci/envelope/create`
 #[derive(Debug, Deserialize)]
@@ -47,12 +48,15 @@ pub(super) async fn create(
     Body(request): Body<CreateRequest>,
 ) -> Result<Json<Value>, ApiError> {
     let header = Header::of(&request)?;
+    let ask = |reply| GateChainMsg::Constitution { reply };
+    let constitution = app.roster.gate_chain.call(deadline, ask).await?.digest();
     let draft = Draft {
         id: EnvelopeId(random_bytes()?),
         timestamp_ms: now_ms()?,
         ttl_s: header.ttl_s,
         audience: header.audience,
         provenance: header.provenance,
+        constitution,
         gates: None,
         payload: request.payload,
     };

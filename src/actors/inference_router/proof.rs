@@ -30,12 +30,16 @@ impl Proof<'_> {
     /// The draft, with an id and a time of its own: drawn once, so that the envelope actor may be
     /// asked again.
     pub(super) fn draft(&self) -> Result<Draft, InferenceError> {
+        let Some(receipt) = self.output.first() else {
+            return Err(InferenceError::Failed("the gates gave no verdict".into()));
+        };
         Ok(Draft {
             id: envelope_id(self.request_id)?,
             timestamp_ms: now_ms(),
             ttl_s: TTL_S,
             audience: None,
             provenance: Vec::new(),
+            constitution: receipt.constitution_digest(),
             gates: Some(self.gates()),
             payload: self.payload(),
         })
