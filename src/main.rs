@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use bizra_omega::adapters::edge::threads;
 use bizra_omega::cli::args::{NodeArgs, environment};
 use bizra_omega::cli::logging;
 use bizra_omega::config::Config;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
     };
     if let Err(reason) = logging::start(&config.log) {
         return usage(&reason);
+    }
+    if let Err(error) = threads::apply(config.inference.edge.threads) {
+        return failed(&format!("cannot start with inference.edge.threads: {error}"));
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -20,7 +20,7 @@ use crate::adapters::ollama;
 use crate::adapters::store::{Store, StoreError};
 use crate::config::{AuthMode, Config};
 use crate::domain::constitution::{Constitution, ConstitutionError, DEFAULT_TOML};
-use crate::domain::inference::Tier;
+use crate::domain::inference::{Tier, request};
 use crate::domain::replay::ReplayLimits;
 use crate::domain::restart::Strategy;
 use crate::http::app::{App, Parameters};
@@ -33,7 +33,6 @@ use crate::http::token::{self, TokenError};
 use crate::messages::addr::Deadline;
 use crate::messages::event::Events;
 use crate::messages::identity::IdentityMsg;
-use crate::messages::inference_router::InferenceMsg;
 use crate::messages::roster::Roster;
 use crate::metrics::Metrics;
 use crate::supervisor::{Exit, Root};
@@ -104,6 +103,7 @@ pub struct Node {
     address: SocketAddr,
     grace: Duration,
     store: Arc<Store>,
+    readiness: Readiness,
     /// Held until the store is closed.
     _lock: DirLock,
 }
@@ -185,7 +185,8 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
         data_dir: data_dir.clone(),
         has_drills: config.chaos.enabled,
     });
-    let server = Server::new(vec![listener], router(app), limits, metrics.clone(), readiness);
+    let server =
+        Server::new(vec![listener], router(app), limits, metrics.clone(), readiness.clone());
     let (http_child, _) = plan.actor(http::NAME, move || http::Http { server: server.clone() });
 
     let children =
@@ -193,7 +194,7 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let settings = plan.settings(Strategy::OneForOne);
     let root = Root::start(supervisor, settings, children).await.map_err(StartError::Actors)?;
     let grace = Duration::from_secs(config.supervisor.shutdown_seconds);
-    let node = Node { root, roster, metrics, address, grace, store, _lock: lock };
+    let node = Node { root, roster, metrics, address, grace, store, readiness, _lock: lock };
     node.introduce(&config).await;
     Ok(node)
 }
@@ -222,6 +223,7 @@ impl Node {
     /// Stops every actor in order, those that take work first and the keys last, then closes the
     /// store. What has not ended within the configured time is killed.
     pub async fn shutdown(&self) -> Exit {
+        self.readiness.drain();
         let exit = self.root.shutdown(self.grace).await;
         let store = Arc::clone(&self.store);
         if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
@@ -238,11 +240,6 @@ impl Node {
         let data_dir = config.node.data_dir.display();
         info!(address = %self.address, node, %data_dir, "the node is up");
         info!("print the API token with: bizra token --data-dir {data_dir}");
-        let models = self.roster.inference.call(wait, |reply| InferenceMsg::Models { reply }).await;
-        for model in models.unwrap_or_default() {
-            let note = model.note.unwrap_or_default();
-            info!(model = model.name, tier = %model.tier, available = model.is_available, note, "model");
-        }
         if config.auth.mode == AuthMode::TrustLoopback {
             warn!("auth.mode is trust-loopback: every user of this machine can sign as this node");
         }
@@ -275,6 +272,12 @@ fn limits(config: &Config) -> Limits {
         body_bytes_max: http.body_bytes_max,
         request_timeout: Duration::from_secs(http.request_seconds),
         generate_timeout: Duration::from_secs(http.generate_seconds),
+        prompts: request::Limits {
+            prompt_chars_max: config.inference.prompt_chars_max,
+            max_tokens_max: config.inference.max_tokens_max,
+            max_tokens_default: config.inference.max_tokens_default,
+            ..request::Limits::default()
+        },
         ..Limits::default()
     }
 }

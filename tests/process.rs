@@ -59,13 +59,13 @@ async fn what_was_acknowledged_survives_a_kill() {
     assert!(consumed.len() > 20, "only {} envelopes were consumed", consumed.len());
     assert_eq!(keys.len(), 1, "the key changed: {keys:?}");
 
-    let process = Process::start(folder.path()).await;
+    let mut process = Process::start(folder.path()).await;
     let client = process.client();
     for envelope in &consumed {
         let (_, again) = client.post("/pci/envelope/verify?consume=true", envelope).await;
         assert_eq!(again["code"], "RejectReplay", "{again}");
     }
-    drop(process);
+    process.child.kill().await.unwrap();
     let store = bizra_omega::adapters::store::Store::open(folder.path());
     let store = store.unwrap();
     for envelope in &sealed {

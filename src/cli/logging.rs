@@ -13,7 +13,8 @@ use crate::config::{Log, LogFormat};
 /// # Errors
 /// When the filter cannot be read.
 pub fn start(log: &Log) -> Result<(), String> {
-    let filter = EnvFilter::builder().parse(&log.filter);
+    // ractor names actors by number; ours say their names themselves.
+    let filter = EnvFilter::builder().parse(format!("ractor=warn,{}", log.filter));
     let filter = filter.map_err(|error| format!("log.filter: {:?}: {error}", log.filter))?;
     let is_terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -179,6 +179,13 @@ pub struct Attempt {
     pub elapsed: Duration,
 }
 
+impl Attempt {
+    /// How long it took, in milliseconds to three places: the one number for answers and proofs.
+    pub fn elapsed_ms(&self) -> f64 {
+        (self.elapsed.as_secs_f64() * 1e6).round() / 1e3
+    }
+}
+
 /// Why a backend gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackendError {

@@ -79,9 +79,9 @@ impl From<Attempt> for Tried {
     fn from(attempt: Attempt) -> Self {
         Self {
             tier: attempt.tier.as_str(),
+            ms: attempt.elapsed_ms(),
             backend: attempt.backend,
             outcome: attempt.outcome,
-            ms: milliseconds(attempt.elapsed),
         }
     }
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, header};
-use bizra_omega::actors::envelope::{self, Envelope};
+use bizra_omega::actors::envelope::{self, Envelope, system_now_ms};
 use bizra_omega::actors::gate_chain::{self, GateChain};
 use bizra_omega::actors::identity::{self, Identity};
 use bizra_omega::adapters::keystore::Keystore;
 use bizra_omega::adapters::store::Store;
 use bizra_omega::domain::constitution::Constitution;
+use bizra_omega::domain::replay::ReplayLimits;
 use bizra_omega::domain::restart::Strategy;
 use bizra_omega::http::auth::Mode;
 use bizra_omega::http::limits::Limits;
@@ -30,19 +31,21 @@ async fn node() -> Node {
     let settings = settings(Strategy::OneForOne);
     let metrics = &settings.metrics;
     let data_dir = tempfile::tempdir().unwrap();
-    let keystore = Keystore::new(data_dir.path());
-    let store = Store::open(data_dir.path()).unwrap();
+    let keystore = Arc::new(Keystore::new(data_dir.path()));
+    let store = Arc::new(Store::open(data_dir.path()).unwrap());
     let constitution = Arc::new(Constitution::default());
-    let digest = constitution.digest();
     let mut roster = roster(metrics);
     let (identity_child, identity) =
-        ChildSpec::actor(identity::NAME, permanent(), SECOND, 64, metrics, move || {
-            Identity::new(keystore.clone())
+        ChildSpec::actor(identity::NAME, permanent(), SECOND, 64, metrics, move || Identity {
+            keystore: keystore.clone(),
         });
     let signer = identity.clone();
     let (envelope_child, envelope) =
-        ChildSpec::actor(envelope::NAME, permanent(), SECOND, 64, metrics, move || {
-            Envelope::new(signer.clone(), store.clone(), digest)
+        ChildSpec::actor(envelope::NAME, permanent(), SECOND, 64, metrics, move || Envelope {
+            identity: signer.clone(),
+            store: store.clone(),
+            limits: ReplayLimits::default(),
+            now_ms: system_now_ms,
         });
     let (gate_chain_child, gate_chain) =
         ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 64, metrics, move || GateChain {

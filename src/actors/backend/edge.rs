@@ -81,16 +81,16 @@ impl EdgeBackend {
             model.send_replace(match loaded {
                 Ok(Ok(loaded)) => {
                     let facts = loaded.facts();
-                    let is_demo = facts.name == DEMO_NAME;
                     info!(
-                        actor = NAME,
                         model = facts.name,
                         digest = facts.digest,
-                        is_demo,
                         context = facts.context_length,
                         elapsed_ms,
                         "model loaded"
                     );
+                    if facts.name == DEMO_NAME {
+                        info!("the model is {DEMO_NOTE}");
+                    }
                     Load::Ready(loaded)
                 }
                 Ok(Err(error)) => broken(error.to_string()),

@@ -89,7 +89,7 @@ fn attempt(attempt: &Attempt) -> Value {
         "tier": attempt.tier.as_str(),
         "backend": attempt.backend,
         "outcome": attempt.outcome,
-        "ms": u64::try_from(attempt.elapsed.as_millis()).unwrap_or(u64::MAX),
+        "ms": attempt.elapsed_ms(),
     })
 }
 
