@@ -122,6 +122,8 @@ impl Turn {
 pub(crate) struct Pulse {
     /// Messages and probes handled.
     beats: AtomicU64,
+    /// Whether a handler runs.
+    is_busy: AtomicBool,
     /// End of announced long work, in milliseconds of the runtime's clock since `start`.
     long_until_ms: AtomicU64,
     /// Whether the last failure was an `Err` and not a panic.
@@ -133,6 +135,11 @@ impl Pulse {
     /// Shows life.
     pub(crate) fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The handler that runs now, as the number of those before it.
+    pub(crate) fn handler(&self) -> Option<u64> {
+        self.is_busy.load(Ordering::Acquire).then(|| self.beats())
     }
 
     fn now_ms(&self) -> u64 {
@@ -263,6 +270,7 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         mail: Self::Msg,
         shelled: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        self.pulse.is_busy.store(true, Ordering::Release);
         let outcome = match mail {
             Mail::Work(work) => self.work(work, shelled).await,
             Mail::Probe => self.actor.check(&mut shelled.inner).await,
@@ -270,6 +278,7 @@ impl<A: Actor> ractor::Actor for Shell<A> {
             Mail::Fault(Fault::Freeze) => std::future::pending().await,
             Mail::Fault(fault) => self.fail(fault, &myself),
         };
+        self.pulse.is_busy.store(false, Ordering::Release);
         self.pulse.beat();
         if outcome.is_err() {
             self.pulse.fail();

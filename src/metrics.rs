@@ -74,6 +74,7 @@ struct Inner {
     handle_seconds: Family<HandleLabels, Histogram, fn() -> Histogram>,
     restarts: Family<RestartLabels, Counter>,
     missed_probes: Family<ActorLabel, Counter>,
+    stuck: Family<ActorLabel, Gauge>,
     http_requests: Family<AnswerLabels, Counter>,
     http_request_seconds: Family<HttpLabels, Histogram, fn() -> Histogram>,
     http_in_flight: Gauge,
@@ -131,6 +132,8 @@ impl Metrics {
         actor.register("restarts", "Restarts by the reason of the end before", restarts.clone());
         let missed_probes = Family::default();
         actor.register("missed_probes", "Heartbeats not answered in time", missed_probes.clone());
+        let stuck = Family::default();
+        actor.register("stuck", "1 while a handler runs for more than a second", stuck.clone());
         let http = registry.sub_registry_with_prefix("http");
         let http_requests = Family::default();
         http.register("requests", "Requests by route and status", http_requests.clone());
@@ -157,6 +160,7 @@ impl Metrics {
             handle_seconds,
             restarts,
             missed_probes,
+            stuck,
             http_requests,
             http_request_seconds,
             http_in_flight,
@@ -192,6 +196,12 @@ impl Metrics {
     /// Counts a heartbeat that was not answered.
     pub fn missed_probe(&self, actor: &str) {
         self.0.missed_probes.get_or_create(&ActorLabel { actor: actor.to_owned() }).inc();
+    }
+
+    /// Says whether a handler runs without end.
+    pub(crate) fn set_stuck(&self, actor: &str, is_stuck: bool) {
+        let label = ActorLabel { actor: actor.to_owned() };
+        self.0.stuck.get_or_create(&label).set(i64::from(is_stuck));
     }
 
     /// Sets how many messages wait behind an address.

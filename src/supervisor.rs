@@ -25,6 +25,7 @@ pub use root::{Exit, Root, group};
 mod child;
 mod root;
 mod view;
+mod watchdog;
 
 /// Time a killed actor has to end before it is given up: a handler that computes cannot be
 /// interrupted, only left behind.
@@ -202,6 +203,7 @@ impl Supervisor {
                     // It has ended already, before it could be taken in.
                     _ => return Ok(()),
                 }
+                watchdog::watch(&self.children[child].name, &self.settings.metrics, &live.pulse);
                 let since = Instant::now();
                 state.present[child] = Some(Present { generation, live, since, probe: None });
                 self.tell(child, generation, if generation > 1 { "restarted" } else { "started" });

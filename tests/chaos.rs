@@ -104,7 +104,12 @@ async fn tree(node: &Node) -> Vec<ActorInfo> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_under_load_survives_every_way_its_actors_can_fail() {
     let seed = seed();
-    eprintln!("BIZRA_CHAOS_SEED={seed}");
+    // Shown whatever the outcome.
+    std::io::Write::write_all(
+        &mut std::io::stderr(),
+        format!("BIZRA_CHAOS_SEED={seed}\n").as_bytes(),
+    )
+    .unwrap();
     let mut random = Random(seed);
     let folder = tempfile::tempdir().unwrap();
     let node = start(folder.path()).await;

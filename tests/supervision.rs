@@ -319,3 +319,23 @@ async fn two_trees_in_one_process_do_not_know_each_other() {
     one.shutdown(SECOND).await;
     assert_eq!(echo(&two_addr, 1).await.unwrap().1, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_computes_without_end_is_told_of_and_left_behind() {
+    let settings = settings(Strategy::OneForOne);
+    let journal = Journal::default();
+    let (spec, addr) = child(&settings, permanent(), 64, Fragile::new("fragile", &journal));
+    let _root = root(&settings, vec![spec]).await;
+    let spin = |reply| FragileMsg::Spin { time: 3 * SECOND, reply };
+    let spinning = tokio::spawn({
+        let addr = addr.clone();
+        async move { addr.call(Deadline::after(20 * SECOND), spin).await }
+    });
+    let is_stuck =
+        || settings.metrics.encode().unwrap().contains("actor_stuck{actor=\"fragile\"} 1");
+    until(is_stuck).await;
+    // The other thread still serves, and the supervisor has put a fresh actor in its place.
+    assert!(echo(&addr, 1).await.unwrap().1 >= 2);
+    let _ = spinning.await.unwrap();
+    until(|| !is_stuck()).await;
+}

@@ -28,6 +28,8 @@ pub(crate) enum FragileMsg {
     Poison { reply: Reply<()> },
     /// Sleeps in the handler, then answers. Idempotent.
     Sleep { pause: Duration, is_long: bool, reply: Reply<()> },
+    /// Computes for so long without a pause, the first time; then answers. Idempotent.
+    Spin { time: Duration, reply: Reply<()> },
     /// Hands a sleep on to a task that then writes the number down. Not idempotent.
     WriteLater { number: u64, pause: Duration, reply: Reply<()> },
     /// Writes the number down; not answered.
@@ -42,20 +44,25 @@ impl Message for FragileMsg {
             Self::WriteAndDie { .. } => "write_and_die",
             Self::Poison { .. } => "poison",
             Self::Sleep { .. } => "sleep",
+            Self::Spin { .. } => "spin",
             Self::WriteLater { .. } => "write_later",
             Self::Cast { .. } => "cast",
         }
     }
 
     fn is_idempotent(&self) -> bool {
-        matches!(self, Self::Echo { .. } | Self::Poison { .. } | Self::Sleep { .. })
+        matches!(
+            self,
+            Self::Echo { .. } | Self::Poison { .. } | Self::Sleep { .. } | Self::Spin { .. }
+        )
     }
 
     fn is_abandoned(&self) -> bool {
         match self {
             Self::Echo { reply, .. } => reply.is_closed(),
             Self::Write { reply, .. } | Self::WriteAndDie { reply, .. } => reply.is_closed(),
-            Self::Poison { reply } | Self::Sleep { reply, .. } => reply.is_closed(),
+            Self::Poison { reply } => reply.is_closed(),
+            Self::Sleep { reply, .. } | Self::Spin { reply, .. } => reply.is_closed(),
             Self::WriteLater { reply, .. } => reply.is_closed(),
             Self::Cast { .. } => false,
         }
@@ -148,6 +155,13 @@ impl Actor for Fragile {
                 }
                 self.journal.write("sleep");
                 tokio::time::sleep(pause).await;
+                reply.send(());
+            }
+            FragileMsg::Spin { time, reply } => {
+                let began = std::time::Instant::now();
+                while *start == 1 && began.elapsed() < time {
+                    std::hint::spin_loop();
+                }
                 reply.send(());
             }
             FragileMsg::WriteLater { number, pause, reply } => {
