@@ -30,6 +30,8 @@ pub(crate) enum FragileMsg {
     Sleep { pause: Duration, is_long: bool, reply: Reply<()> },
     /// Computes for so long without a pause, the first time; then answers. Idempotent.
     Spin { time: Duration, reply: Reply<()> },
+    /// Answers with the span the handler runs in, and that of the work it hands on. Idempotent.
+    Spans { reply: Reply<[Option<&'static str>; 2]> },
     /// Hands a sleep on to a task that then writes the number down. Not idempotent.
     WriteLater { number: u64, pause: Duration, reply: Reply<()> },
     /// Writes the number down; not answered.
@@ -45,6 +47,7 @@ impl Message for FragileMsg {
             Self::Poison { .. } => "poison",
             Self::Sleep { .. } => "sleep",
             Self::Spin { .. } => "spin",
+            Self::Spans { .. } => "spans",
             Self::WriteLater { .. } => "write_later",
             Self::Cast { .. } => "cast",
         }
@@ -62,6 +65,7 @@ impl Message for FragileMsg {
             Self::Echo { reply, .. } => reply.is_closed(),
             Self::Write { reply, .. } | Self::WriteAndDie { reply, .. } => reply.is_closed(),
             Self::Poison { reply } => reply.is_closed(),
+            Self::Spans { reply } => reply.is_closed(),
             Self::Sleep { reply, .. } | Self::Spin { reply, .. } => reply.is_closed(),
             Self::WriteLater { reply, .. } => reply.is_closed(),
             Self::Cast { .. } => false,
@@ -163,6 +167,11 @@ impl Actor for Fragile {
                     std::hint::spin_loop();
                 }
                 reply.send(());
+            }
+            FragileMsg::Spans { reply } => {
+                let name = || tracing::Span::current().metadata().map(|span| span.name());
+                let here = name();
+                turn.spawn(async move { reply.send([here, name()]) });
             }
             FragileMsg::WriteLater { number, pause, reply } => {
                 let journal = self.journal.clone();

@@ -232,6 +232,27 @@ fn one_failure_restarts_exactly_whom_otp_restarts() {
 }
 
 #[test]
+fn failures_at_the_same_time_restart_each_sibling_once() {
+    for seed in 1..=1_000 {
+        let mut random = Random(u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15));
+        let count = 2 + random.below(6);
+        let children = vec![child(Restart::Permanent); count];
+        let mut world = World::new(generous(Strategy::OneForAll), children);
+        world.settle(&mut random);
+        world.now += seconds(60);
+        // One fails, and some more before anything that follows from it is carried out.
+        world.fail(0, ExitClass::Panic);
+        for child in 1..count {
+            if random.below(2) == 0 {
+                world.fail(child, random.of(&ALL_EXITS[1..5]));
+            }
+        }
+        world.settle(&mut random);
+        assert_eq!(world.generations(), vec![2; count], "seed {seed}");
+    }
+}
+
+#[test]
 fn random_groups_keep_their_promises() {
     for seed in 1..=2_000 {
         let mut random = Random(u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15));
