@@ -76,8 +76,7 @@ pub trait Actor: Send + Sync + Sized + 'static {
 #[derive(Debug)]
 pub struct Turn {
     deadline: Deadline,
-    ticket: Option<Ticket>,
-    tasks: TaskTracker,
+    ticket: Ticket,
     pulse: Arc<Pulse>,
 }
 
@@ -92,7 +91,7 @@ impl Turn {
     pub fn spawn(self, work: impl Future<Output = ()> + Send + 'static) {
         let span = tracing::Span::current();
         let ticket = self.ticket;
-        self.tasks.spawn(
+        self.pulse.tasks.spawn(
             async move {
                 work.await;
                 drop(ticket);
@@ -105,7 +104,7 @@ impl Turn {
     pub fn spawn_blocking(self, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         let span = tracing::Span::current();
         let ticket = self.ticket;
-        self.tasks.spawn_blocking(move || {
+        self.pulse.tasks.spawn_blocking(move || {
             span.in_scope(work);
             drop(ticket);
         })
@@ -117,7 +116,7 @@ impl Turn {
     }
 }
 
-/// Signs of life that an incarnation leaves for its supervisor.
+/// Signs of life that an incarnation leaves for its supervisor, and the work it has handed on.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
     /// Messages and probes handled.
@@ -128,6 +127,8 @@ pub(crate) struct Pulse {
     long_until_ms: AtomicU64,
     /// Whether the last failure was an `Err` and not a panic.
     returned_error: AtomicBool,
+    /// Work handed on. A graceful stop waits for it.
+    tasks: TaskTracker,
     start: std::sync::OnceLock<Instant>,
 }
 
@@ -195,7 +196,6 @@ impl<A: Actor> fmt::Debug for Shell<A> {
 #[derive(Debug)]
 pub(crate) struct Shelled<S> {
     inner: S,
-    tasks: TaskTracker,
     seconds: Vec<(&'static str, Histogram)>,
 }
 
@@ -213,26 +213,24 @@ impl<A: Actor> Shell<A> {
             return Ok(());
         }
         ticket.take();
-        let seconds = self.seconds(message.kind(), &mut shelled.seconds);
+        let kind = self.kind(message.kind(), &mut shelled.seconds);
         let turn = Turn {
             deadline: deadline.unwrap_or_else(|| Deadline::after(CAST_WAIT)),
-            ticket: Some(ticket),
-            tasks: shelled.tasks.clone(),
+            ticket,
             pulse: self.pulse.clone(),
         };
         let outcome = self.actor.handle(message, turn, &mut shelled.inner).instrument(span).await;
-        seconds.observe(started.elapsed().as_secs_f64());
+        shelled.seconds[kind].1.observe(started.elapsed().as_secs_f64());
         outcome
     }
 
-    /// The histogram of one message kind. Kinds are few, so a scan beats hashing two labels.
-    fn seconds(&self, kind: &'static str, known: &mut Vec<(&'static str, Histogram)>) -> Histogram {
-        if let Some((_, seconds)) = known.iter().find(|(name, _)| std::ptr::eq(*name, kind)) {
-            return seconds.clone();
-        }
-        let seconds = self.metrics.handle_seconds(&self.name, kind);
-        known.push((kind, seconds.clone()));
-        seconds
+    /// The place of one message kind's histogram. Kinds are few, so a scan beats hashing two labels.
+    fn kind(&self, kind: &'static str, known: &mut Vec<(&'static str, Histogram)>) -> usize {
+        let place = known.iter().position(|(name, _)| std::ptr::eq(*name, kind));
+        place.unwrap_or_else(|| {
+            known.push((kind, self.metrics.handle_seconds(&self.name, kind)));
+            known.len() - 1
+        })
     }
 
     fn fail(&self, fault: Fault, myself: &ActorRef<Mail<A::Msg>>) -> Result<(), Failure> {
@@ -261,7 +259,7 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         announce(myself.get_cell());
         let inner = self.actor.start().await?;
         self.pulse.beat();
-        Ok(Shelled { inner, tasks: TaskTracker::new(), seconds: Vec::new() })
+        Ok(Shelled { inner, seconds: Vec::new() })
     }
 
     async fn handle(
@@ -291,8 +289,8 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         _: ActorRef<Self::Msg>,
         shelled: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        shelled.tasks.close();
-        shelled.tasks.wait().await;
+        self.pulse.tasks.close();
+        self.pulse.tasks.wait().await;
         self.actor.stop(&mut shelled.inner).await;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The embedded store: the log of envelopes made here, and the replay window.
 //!
-//! One thread writes. It takes what waits, at most [`BATCH_MAX`] operations, into one transaction,
+//! One thread writes. It takes what waits, at most 256 operations, into one transaction,
 //! so that many callers share the cost of one flush to disk; a lone operation waits for nobody.
 //! Nothing is acknowledged before its transaction is on disk. After the first write error the
 //! store only reads: what a disk accepts after a failed flush is not known.

@@ -35,7 +35,7 @@ pub struct NodeArgs {
     /// Where keys, the API token and stores live [default: ~/.bizra]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Configuration file; must be there [default: <data-dir>/node.toml if it is there]
+    /// Configuration file; must be there [default: node.toml in the data directory, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// GGUF model to run in this process [default: the embedded demo model]

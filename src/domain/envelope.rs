@@ -2,7 +2,7 @@
 //!
 //! The signature covers the canonical JSON of every field but `payload` and `signature` itself.
 //! The header names the payload by its hash only, so a payload can be withheld and the rest still
-//! verifies. Making is here; checking is in [`verify`].
+//! verifies. Making is here; checking is in `envelope::verify`.
 
 use std::fmt;
 use std::sync::Arc;

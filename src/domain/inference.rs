@@ -41,7 +41,7 @@ impl fmt::Display for Tier {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no tier {0:?}; tiers are edge|nano, local|medium, pool|large")]
 pub struct UnknownTier(
-    /// The name, at most its first [`NAME_ECHO_CHARS_MAX`] characters.
+    /// The name, at most its first 32 characters.
     pub String,
 );
 
