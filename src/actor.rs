@@ -65,9 +65,10 @@ pub trait Actor: Send + Sync + Sized + 'static {
     }
 
     /// Puts things in order before a graceful end, when every message and all work that was handed
-    /// on is done. Not called when the actor fails or is killed.
-    fn stop(&self, state: &mut Self::State) -> impl Future<Output = ()> + Send {
-        let _ = state;
+    /// on is done. `is_told` says whether its supervisor told it to end; otherwise it stopped by
+    /// itself, and the next incarnation is on its way. Not called when the actor fails or is killed.
+    fn stop(&self, state: &mut Self::State, is_told: bool) -> impl Future<Output = ()> + Send {
+        let _ = (state, is_told);
         async {}
     }
 }
@@ -127,6 +128,8 @@ pub(crate) struct Pulse {
     long_until_ms: AtomicU64,
     /// Whether the last failure was an `Err` and not a panic.
     returned_error: AtomicBool,
+    /// Whether the supervisor told it to stop.
+    was_told: AtomicBool,
     /// Work handed on. A graceful stop waits for it.
     tasks: TaskTracker,
     start: std::sync::OnceLock<Instant>,
@@ -151,6 +154,11 @@ impl Pulse {
     fn allow(&self, limit: Duration) {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         self.long_until_ms.store(self.now_ms().saturating_add(limit_ms), Ordering::Relaxed);
+    }
+
+    /// Marks that the supervisor told it to stop.
+    pub(crate) fn tell(&self) {
+        self.was_told.store(true, Ordering::Release);
     }
 
     /// Marks that the incarnation ends by returning an error.
@@ -291,7 +299,8 @@ impl<A: Actor> ractor::Actor for Shell<A> {
     ) -> Result<(), ActorProcessingErr> {
         self.pulse.tasks.close();
         self.pulse.tasks.wait().await;
-        self.actor.stop(&mut shelled.inner).await;
+        let is_told = self.pulse.was_told.load(Ordering::Acquire);
+        self.actor.stop(&mut shelled.inner, is_told).await;
         Ok(())
     }
 }

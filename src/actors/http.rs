@@ -37,7 +37,12 @@ impl Actor for Http {
         Ok(())
     }
 
-    async fn stop(&self, accepting: &mut Accepting) {
+    /// Connections are asked to end only when the node goes down, not when a next incarnation will
+    /// accept again: closing a kept-alive connection races with the client's next request.
+    async fn stop(&self, accepting: &mut Accepting, is_told: bool) {
+        if !is_told {
+            return;
+        }
         let cut = self.server.drain(accepting).await;
         if cut > 0 {
             tracing::warn!(connections = cut, "cut connections that did not end in time");

@@ -2,9 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,9 +15,11 @@ use crate::domain::id::NodeId;
 use crate::domain::json::JsonProblem;
 use crate::domain::reject::RejectCode;
 use crate::http::app::{App, Until};
+use crate::http::auth::Class;
 use crate::http::body::{self, Body, RawBody};
 use crate::http::error::ApiError;
 use crate::http::request_id::random_bytes;
+use crate::http::server::Peer;
 use crate::messages::envelope::EnvelopeMsg;
 use crate::messages::gate_chain::GateChainMsg;
 
@@ -129,10 +132,14 @@ pub(super) async fn verify(
     State(app): State<App>,
     Until(deadline): Until,
     query: Result<Query<VerifyQuery>, QueryRejection>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<Json<Value>, ApiError> {
     let Query(VerifyQuery { consume }) = query?;
     let report = if consume.unwrap_or(false) {
+        // Checking is reading, but recording takes room in the replay window for good.
+        app.auth.check(Class::Privileged, peer.map(|Extension(peer)| peer), &headers)?;
         let ask = |reply| EnvelopeMsg::Consume { bytes: body.clone(), reply };
         app.roster.envelope.call(deadline, ask).await?
     } else {

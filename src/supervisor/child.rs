@@ -143,8 +143,12 @@ where
             let (actor, _) = spawned.await?;
             addr.bind(generation, actor.clone());
             let cell = actor.get_cell();
+            let told = pulse.clone();
             let control = move |order| match order {
-                Order::Drain => actor.drain().is_ok(),
+                Order::Drain => {
+                    told.tell();
+                    actor.drain().is_ok()
+                }
                 Order::Probe => actor.send_message(Mail::Probe).is_ok(),
                 Order::Fault(Fault::Kill) => {
                     actor.kill();

@@ -186,7 +186,7 @@ impl Actor for Fragile {
         Ok(())
     }
 
-    async fn stop(&self, _: &mut u64) {
+    async fn stop(&self, _: &mut u64, _: bool) {
         tokio::time::sleep(self.stop_pause).await;
         self.journal.write(format!("stop {}", self.name));
     }
