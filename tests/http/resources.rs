@@ -172,6 +172,10 @@ async fn an_envelope_is_consumed_once() {
     let node = node().await;
     let made = node.served("pci/envelope/create", &json!({ "payload": 1, "ttl": 60 })).await;
     let consume = "pci/envelope/verify?consume=true";
+    let mut bare = node.door.request(Method::POST, &format!("/api/v1/{consume}"));
+    bare.headers_mut().unwrap().remove(header::AUTHORIZATION);
+    let bare = bare.body(made["envelope"].to_string().into()).unwrap();
+    node.door.send(bare, LOCAL).await.assert_error(401, "UNAUTHORIZED");
     assert_eq!(node.served(consume, &made["envelope"]).await["valid"], true);
     let again = node.served(consume, &made["envelope"]).await;
     assert_eq!((&again["valid"], &again["code"]), (&json!(false), &json!("RejectReplay")));
