@@ -104,8 +104,7 @@ async fn a_drain_under_load_fails_no_request_in_flight() {
         let (status, answer) = asked.await.unwrap();
         assert_eq!(status, 200, "{answer}");
     }
-    let ended = tokio::time::timeout(30 * SECOND, process.child.wait()).await.unwrap().unwrap();
-    assert_eq!(ended.code(), Some(0));
+    assert_eq!(process.ended().await.0, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,4 +120,24 @@ async fn a_second_node_on_one_directory_is_refused() {
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains(folder.path().to_str().unwrap()), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_cannot_keep_its_keys_alive_ends_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process =
+        Process::start_with(folder.path(), &[("BIZRA_SUPERVISOR__MAX_RESTARTS", "2")]).await;
+    let client = process.client();
+    let mut drills = 0;
+    while let Ok(answer) = client.try_post("/actors/identity/stop", &json!({})).await {
+        // Refused while the actor is between two incarnations.
+        drills += u32::from(answer.status() == 200);
+        assert!(drills <= 3, "the budget of two restarts is not enforced");
+    }
+    let (code, last_line) = process.ended().await;
+    assert_eq!(code, Some(1));
+    let entry: Value = serde_json::from_str(&last_line).unwrap();
+    assert_eq!(entry["level"], "ERROR", "{last_line}");
+    let reason = entry["fields"]["reason"].as_str().unwrap();
+    assert!(reason.contains("actor identity ended: drill: error"), "{reason}");
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bizra_omega::config::{Config, LogFormat};
@@ -90,17 +91,24 @@ pub(crate) struct Process {
     pub(crate) child: tokio::process::Child,
     pub(crate) address: String,
     data_dir: PathBuf,
+    /// The last line of its log.
+    last_line: Arc<Mutex<String>>,
 }
 
 impl Process {
-    /// Starts it and waits until it listens.
     pub(crate) async fn start(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, &[]).await
+    }
+
+    /// Starts it in this environment and waits until it listens.
+    pub(crate) async fn start_with(data_dir: &Path, environment: &[(&str, &str)]) -> Self {
         use tokio::io::{AsyncBufReadExt, BufReader};
         let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_bizra-api"))
             .args(["--port", "0", "--log-format", "json", "--data-dir"])
             .arg(data_dir)
             .env_clear()
             .env("BIZRA_INFERENCE__OLLAMA__URL", "http://127.0.0.1:9")
+            .envs(environment.iter().copied())
             .stderr(std::process::Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -117,12 +125,28 @@ impl Process {
             seen.push(line);
         };
         // Drained, so that the node never waits for a reader of its log.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, address, data_dir: data_dir.to_owned() }
+        let last_line = Arc::new(Mutex::new(String::new()));
+        let last = last_line.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                *last.lock().unwrap() = line;
+            }
+        });
+        Self { child, address, data_dir: data_dir.to_owned(), last_line }
     }
 
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.address, &self.data_dir)
+    }
+
+    /// Waits for its end; returns its exit code and the last line of its log.
+    pub(crate) async fn ended(&mut self) -> (Option<i32>, String) {
+        let ended = tokio::time::timeout(30 * SECOND, self.child.wait()).await.unwrap().unwrap();
+        // The pipe outlives the process: wait until the reader has seen its end.
+        while Arc::strong_count(&self.last_line) > 1 {
+            tokio::task::yield_now().await;
+        }
+        (ended.code(), self.last_line.lock().unwrap().clone())
     }
 
     /// Asks it to stop, as an operator would.
