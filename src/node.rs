@@ -272,6 +272,7 @@ fn limits(config: &Config) -> Limits {
         body_bytes_max: http.body_bytes_max,
         request_timeout: Duration::from_secs(http.request_seconds),
         generate_timeout: Duration::from_secs(http.generate_seconds),
+        stop_grace: plan::http_grace(&config.supervisor),
         prompts: request::Limits {
             prompt_chars_max: config.inference.prompt_chars_max,
             max_tokens_max: config.inference.max_tokens_max,

@@ -76,6 +76,15 @@ async fn what_was_acknowledged_survives_a_kill() {
     }
 }
 
+async fn until_ready(client: &Client) {
+    let is_ready = async {
+        while client.get("/health").await.1["inference_ready"] != true {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(30 * SECOND, is_ready).await.unwrap();
+}
+
 /// The answer, unless the node died.
 async fn ok(client: &Client, path: &str, body: &Value) -> Option<Value> {
     let response = client.try_post(path, body).await.ok()?;
@@ -128,6 +137,8 @@ async fn a_node_that_cannot_keep_its_keys_alive_ends_and_says_why() {
     let mut process =
         Process::start_with(folder.path(), &[("BIZRA_SUPERVISOR__MAX_RESTARTS", "2")]).await;
     let client = process.client();
+    // Loading the model has its own lines to say.
+    until_ready(&client).await;
     let mut drills = 0;
     while let Ok(answer) = client.try_post("/actors/identity/stop", &json!({})).await {
         // Refused while the actor is between two incarnations.
@@ -140,4 +151,41 @@ async fn a_node_that_cannot_keep_its_keys_alive_ends_and_says_why() {
     assert_eq!(entry["level"], "ERROR", "{last_line}");
     let reason = entry["fields"]["reason"].as_str().unwrap();
     assert!(reason.contains("actor identity ended: drill: error"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_outlast_the_grace_are_told_and_not_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment =
+        [("BIZRA_SUPERVISOR__SHUTDOWN_SECONDS", "4"), ("BIZRA_SUPERVISOR__STOP_SECONDS", "1")];
+    let mut process = Process::start_with(folder.path(), &environment).await;
+    let client = process.client();
+    let prompt = json!({ "prompt": "The", "max_tokens": 500, "tier": "edge", "temperature": 0 });
+    let asked: Vec<_> = (0..40)
+        .map(|_| {
+            let (client, prompt) = (client.clone(), prompt.clone());
+            tokio::spawn(async move { client.post("/inference/generate", &prompt).await })
+        })
+        .collect();
+    // Each takes a good part of a second and one runs at a time.
+    let is_waiting = async {
+        let mut waiting = 0;
+        while waiting < 30 {
+            let (_, status) = client.get("/status").await;
+            waiting = status["supervision"]["edge"]["queue_depth"].as_u64().unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(30 * SECOND, is_waiting).await.unwrap();
+    process.terminate();
+    let mut told = 0;
+    for asked in asked {
+        let (status, answer) = asked.await.unwrap();
+        if status != 200 {
+            assert_eq!((status, &answer["code"]), (503, &json!("SHUTTING_DOWN")), "{answer}");
+            told += 1;
+        }
+    }
+    assert!(told > 0, "nothing outlasted the grace");
+    assert_eq!(process.ended().await.0, Some(0));
 }

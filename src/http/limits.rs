@@ -30,8 +30,8 @@ pub struct Limits {
     /// The same for `inference/generate`, to the end of a stream. Default 120 s: 512 tokens at the
     /// pace of a middling model on a slow CPU.
     pub generate_timeout: Duration,
-    /// How long requests in flight may take to end when the server stops; then they are cut.
-    /// Default 8 s, so that a node is down within ten.
+    /// How long requests in flight may take to end when the server stops; then they are answered
+    /// with 503. Default 14 s: a node is down within 25.
     pub stop_grace: Duration,
     /// What a request to generate may ask for; beyond it 400.
     pub prompts: request::Limits,
@@ -48,7 +48,7 @@ impl Default for Limits {
             body_bytes_max: 1024 * 1024,
             request_timeout: Duration::from_secs(30),
             generate_timeout: Duration::from_secs(120),
-            stop_grace: Duration::from_secs(8),
+            stop_grace: Duration::from_secs(14),
             prompts: request::Limits::default(),
         }
     }

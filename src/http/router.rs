@@ -126,7 +126,11 @@ async fn enter(
     };
     let deadline = Deadline::after(wait);
     request.extensions_mut().insert(Until(deadline));
-    tokio::time::timeout_at(deadline.instant() + LAST_WORD, next.run(request))
-        .await
-        .map_err(|_| ApiError::timeout())
+    let answer = tokio::time::timeout_at(deadline.instant() + LAST_WORD, next.run(request));
+    tokio::select! {
+        answer = answer => answer.map_err(|_| ApiError::timeout()),
+        () = app.readiness.given_up() => {
+            Err(ApiError::unavailable("SHUTTING_DOWN", "the node is going down"))
+        }
+    }
 }

@@ -36,6 +36,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// connected has it on the way.
 const NEWCOMER_WAIT: Duration = Duration::from_millis(250);
 
+/// Time to tell those whose requests were given up, before their connections are cut.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// The most that hyper buffers of a connection. Larger than any head we accept, so that a head
 /// over our own limit still gets a proper answer.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -47,22 +50,42 @@ pub struct Peer(pub SocketAddr);
 /// Whether the node still wants new work. Turned off before the listener stops, so that whoever
 /// sends work elsewhere can.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<Phase>);
+
+#[derive(Debug, Default)]
+struct Phase {
+    is_draining: AtomicBool,
+    /// Told when requests in flight have no more time.
+    is_over: watch::Sender<bool>,
+}
 
 impl Readiness {
     /// From now on `/readyz` says no.
     pub fn drain(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.is_draining.store(true, Ordering::Release);
+    }
+
+    /// Requests in flight are to be given up, with an answer that says so.
+    fn give_up(&self) {
+        self.0.is_over.send_replace(true);
+    }
+
+    /// Resolves when requests in flight are to be given up.
+    pub async fn given_up(&self) {
+        let mut is_over = self.0.is_over.subscribe();
+        // The sender is ours, so the channel does not close.
+        let _ = is_over.wait_for(|is_over| *is_over).await;
     }
 
     /// From now on `/readyz` says yes again, if the actors are up.
     pub fn resume(&self) {
-        self.0.store(false, Ordering::Release);
+        self.0.is_draining.store(false, Ordering::Release);
+        self.0.is_over.send_replace(false);
     }
 
     /// Whether the node is on its way down.
     pub fn is_draining(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.is_draining.load(Ordering::Acquire)
     }
 }
 
@@ -146,6 +169,11 @@ impl Server {
         self.0.steps.send_modify(|steps| *steps += 1);
         let ended = tokio::time::timeout(self.0.limits.stop_grace, self.0.connections.wait());
         if ended.await.is_ok() {
+            return 0;
+        }
+        self.0.readiness.give_up();
+        let told = tokio::time::timeout(LAST_WORDS, self.0.connections.wait());
+        if told.await.is_ok() {
             return 0;
         }
         let cut = self.0.connections.len();

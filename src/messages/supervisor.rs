@@ -119,8 +119,8 @@ pub enum DrillError {
     /// There is no actor of that name.
     #[error("no actor is called {0}")]
     Unknown(String),
-    /// The actor is not running, so it cannot fail.
-    #[error("actor {name} is {}, not running", state.as_str())]
+    /// The actor, or the supervisor above it, is not there to fail.
+    #[error("actor {name} does not answer; it is {}", state.as_str())]
     NotRunning {
         /// Its name.
         name: ActorName,

@@ -46,6 +46,13 @@ fn is_critical(name: &str) -> bool {
     [identity::NAME, gate_chain::NAME, envelope::NAME, http::NAME].contains(&name)
 }
 
+/// How long requests in flight may take when the node goes down: what the rest of the node does not
+/// need of the whole time.
+pub(super) fn http_grace(config: &config::Supervisor) -> Duration {
+    let rest = 2 * config.stop_seconds + 1;
+    Duration::from_secs(config.shutdown_seconds.saturating_sub(rest).max(1))
+}
+
 /// Makes children by the rules of the configuration.
 #[derive(Debug)]
 pub(super) struct Plan<'c> {
@@ -128,7 +135,7 @@ impl<'c> Plan<'c> {
 
     fn stop_grace(&self, name: &str) -> Duration {
         let usual = Duration::from_secs(self.config.stop_seconds);
-        // Requests in flight may take this long, and the rest of the node stops after them.
-        if name == http::NAME { usual * 2 } else { usual }
+        // Longer than the server takes to tell those whose requests it gives up.
+        if name == http::NAME { http_grace(self.config) + Duration::from_secs(2) } else { usual }
     }
 }

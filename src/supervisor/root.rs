@@ -53,7 +53,7 @@ impl Root {
         children: Vec<ChildSpec>,
     ) -> Result<Self, Failure> {
         let (ready, mut is_ready) = watch::channel(false);
-        let (exit, mut has_exit) = watch::channel(None);
+        let (exit, has_exit) = watch::channel(None);
         let supervisor = Supervisor {
             name: "supervisor".to_owned(),
             settings,
@@ -65,17 +65,12 @@ impl Root {
         let announce: Announce = Box::new(|_| {});
         let (myself, _) = <Supervisor as ractor::Actor>::spawn(None, supervisor, announce).await?;
         addr.bind(1, myself.clone());
-        let root = Self { addr, myself, ready: is_ready.clone(), exit: has_exit.clone() };
-        tokio::select! {
-            ready = is_ready.wait_for(|ready| *ready) => match ready {
-                Ok(_) => Ok(root),
-                Err(_) => Err("the root supervisor died while its children started".into()),
-            },
-            exit = has_exit.wait_for(Option::is_some) => match exit.as_deref() {
-                Ok(Some(exit)) => Err(exit.reason.clone().into()),
-                _ => Err("the root supervisor died while its children started".into()),
-            },
+        let root = Self { addr, myself, ready: is_ready.clone(), exit: has_exit };
+        // The channel closes when the supervisor ends before that.
+        if is_ready.wait_for(|ready| *ready).await.is_err() {
+            return Err(root.ended().await.reason.into());
         }
+        Ok(root)
     }
 
     /// Its address.

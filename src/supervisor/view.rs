@@ -12,6 +12,9 @@ use crate::messages::supervisor::{ActorInfo, ActorState, DrillError, Fault, Supe
 /// Time a supervisor below may take to describe its children.
 const TREE_WAIT: std::time::Duration = std::time::Duration::from_millis(250);
 
+/// Time a supervisor below may take to begin a drill.
+const DRILL_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl Supervisor {
     pub(super) fn work(&self, work: Work<SupervisorMsg>, state: &State) {
         work.ticket.take();
@@ -43,10 +46,15 @@ impl Supervisor {
                 if let Some((below, _)) = spec.launch.below()
                     && spec.name.as_str() != name
                 {
-                    // Passed on with its reply port; refused when that supervisor is down.
-                    if below.cast(SupervisorMsg::Drill { name, fault, reply }).is_err() {
-                        warn!(actor = spec.name.as_str(), "drill not passed on");
-                    }
+                    let below = below.clone();
+                    let group = self.describe(child, state);
+                    tokio::spawn(async move {
+                        let ask = |reply| SupervisorMsg::Drill { name: name.clone(), fault, reply };
+                        let passed_on = below.call(Deadline::after(DRILL_WAIT), ask).await;
+                        let ActorInfo { name, state, .. } = group;
+                        reply
+                            .send(passed_on.unwrap_or(Err(DrillError::NotRunning { name, state })));
+                    });
                     return;
                 }
                 reply.send(self.drill(child, fault, state));
