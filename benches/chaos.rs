@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bizra_omega::actor::{Actor, Failure, Turn};
 use bizra_omega::domain::restart::{Allowance, Backoff, ChildRules, GroupRules, Restart, Strategy};
-use bizra_omega::messages::addr::{Addr, Deadline, Message, Reply};
+use bizra_omega::messages::addr::{Addr, CallError, Deadline, Message, Reply};
 use bizra_omega::messages::event::Events;
 use bizra_omega::messages::supervisor::{Fault, SupervisorMsg};
 use bizra_omega::metrics::Metrics;
@@ -226,12 +226,16 @@ async fn torment(root: Addr<SupervisorMsg>, book: Arc<Book>, every: Duration, un
 struct Seen {
     latencies: Latencies,
     acked: Mutex<Vec<u64>>,
-    gave_up: AtomicU64,
+    /// Told that the ledger died over the call: right for a write that is not idempotent.
+    down: AtomicU64,
+    /// Not answered in time, or refused as too many.
+    late: AtomicU64,
 }
 
 impl Seen {
     fn new() -> Self {
-        Self { latencies: Latencies::new(), acked: Mutex::default(), gave_up: AtomicU64::default() }
+        let (down, late) = (AtomicU64::default(), AtomicU64::default());
+        Self { latencies: Latencies::new(), acked: Mutex::default(), down, late }
     }
 }
 
@@ -252,8 +256,10 @@ async fn write(addr: Addr<LedgerMsg>, book: Arc<Book>, seen: Arc<[Seen; 2]>, unt
                 acked[kind].push(number);
                 seen[kind].latencies.add(now - began);
             }
-            Err(_) => {
-                seen[kind].gave_up.fetch_add(1, Ordering::Relaxed);
+            Err(error) => {
+                let is_down = matches!(error, CallError::Down { .. });
+                let count = if is_down { &seen[kind].down } else { &seen[kind].late };
+                count.fetch_add(1, Ordering::Relaxed);
             }
         }
         if now >= until {
@@ -278,7 +284,7 @@ async fn failures(out: &mut (impl Write + Send), time: Duration) -> io::Result<b
     writeln!(out, "{CALLERS} callers, {time:?} each, kill and panic by turns; times in us")?;
     writeln!(
         out,
-        "failures writes        acks lost double gave up  success restarts retries    \
+        "failures writes        acks lost double  down late   success restarts retries    \
          p50    p99    max p99 x"
     )?;
     let mut is_sound = true;
@@ -310,8 +316,9 @@ async fn failures(out: &mut (impl Write + Send), time: Duration) -> io::Result<b
             let lost = acked.iter().filter(is_lost).count();
             let double = effects.iter().filter(|effect| **effect > 1).count();
             is_sound &= lost == 0 && double == 0;
-            let gave_up = seen.gave_up.load(Ordering::Relaxed);
-            let success = 100.0 * acked.len() as f64 / (acked.len() as u64 + gave_up) as f64;
+            let [down, late] = [&seen.down, &seen.late].map(|count| count.load(Ordering::Relaxed));
+            let all = acked.len() as u64 + down + late;
+            let success = 100.0 * acked.len() as f64 / all as f64;
             let p99 = seen.latencies.quantile_us(0.99);
             if every_ms == 0 {
                 calm_p99[kind] = p99;
@@ -321,8 +328,8 @@ async fn failures(out: &mut (impl Write + Send), time: Duration) -> io::Result<b
             let (acks, again) = (acked.len(), retries(&metrics));
             writeln!(
                 out,
-                "{label:<8} {name:<10} {acks:>7} {lost:>4} {double:>6} {gave_up:>7} \
-                 {success:>7.3}% {restarts:>8} {again:>7} {p50:>6.1} {p99:>6.1} {max:>6.0} \
+                "{label:<8} {name:<10} {acks:>7} {lost:>4} {double:>6} {down:>5} {late:>4} \
+                 {success:>8.4}% {restarts:>8} {again:>7} {p50:>6.1} {p99:>6.1} {max:>6.0} \
                  {ratio:>5.2}"
             )?;
         }
