@@ -375,7 +375,22 @@ async fn an_unknown_model_is_refused_and_the_known_are_listed() {
     let raw = RawRequest { model: Some("gpt".into()), ..raw(None) };
     let error = house.ask(raw, None, 20 * SECOND).await.unwrap_err();
     let available = vec!["edge-model".to_owned(), "local-model".to_owned()];
-    assert_eq!(error, InferenceError::UnknownModel { model: "gpt".into(), available });
+    assert_eq!(error, InferenceError::UnknownModel { model: "gpt".into(), tier: None, available });
+}
+
+#[tokio::test]
+async fn a_model_of_another_tier_than_the_one_asked_for_is_not_used() {
+    let edge = Scripted::new("edge", Tier::Edge, &[HELLO]);
+    let local = Scripted::new("local", Tier::Local, &[HELLO]);
+    let house = house(&[edge.clone(), local.clone()]).await;
+    let asked = RawRequest { model: Some("local-model".into()), ..raw(Some("edge")) };
+    let said = house.ask(asked, None, 20 * SECOND).await.unwrap_err().to_string();
+    let expected =
+        "no model local-model in tier Edge; there is: edge-model (Edge), local-model (Local)";
+    assert_eq!(said, expected);
+    assert_eq!((edge.left(), local.left()), (1, 1), "nobody was asked");
+    let asked = RawRequest { model: Some("local-model".into()), ..raw(Some("local")) };
+    assert_eq!(house.ask(asked, None, 20 * SECOND).await.unwrap().tier, Tier::Local);
 }
 
 #[tokio::test]

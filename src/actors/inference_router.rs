@@ -210,6 +210,7 @@ impl InferenceRouter {
         route::plan(request.tier, model, complexity, &offers).map_err(|missing| {
             InferenceError::UnknownModel {
                 model: model.unwrap_or_default().to_owned(),
+                tier: request.tier,
                 available: missing.available,
             }
         })

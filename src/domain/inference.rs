@@ -207,9 +207,7 @@ pub enum BackendError {
         available: Vec<String>,
     },
     /// The prompt does not fit the model's context.
-    #[error(
-        "the prompt has {tokens} tokens and {max_tokens} are to follow; the context holds {context}"
-    )]
+    #[error("{}", too_long(*tokens, *max_tokens, *context))]
     TooLong {
         /// Tokens of the prompt.
         tokens: usize,
@@ -246,14 +244,23 @@ pub enum InferenceError {
     /// Every backend that could serve it has as much to do as it may.
     #[error("every backend is busy")]
     Busy,
-    /// The request does not fit the model.
-    #[error("{0}")]
-    Invalid(String),
-    /// There is no such model.
-    #[error("no model {model}; there is: {}", available.join(", "))]
+    /// The prompt, or it and the tokens asked for, do not fit the model's context.
+    #[error("{}", too_long(*tokens, *max_tokens, *context))]
+    TooLong {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Tokens asked for.
+        max_tokens: usize,
+        /// Tokens of the context.
+        context: usize,
+    },
+    /// There is no such model, or not in the tier asked for.
+    #[error("no model {model}{}; there is: {}", within(*tier), available.join(", "))]
     UnknownModel {
         /// The model asked for.
         model: String,
+        /// The tier asked for.
+        tier: Option<Tier>,
         /// What there is.
         available: Vec<String>,
     },
@@ -276,6 +283,26 @@ pub enum InferenceError {
     Failed(String),
 }
 
+/// Whether a prompt of `tokens` fills the context, so that nothing could follow.
+pub const fn is_context_full(tokens: usize, context: usize) -> bool {
+    tokens >= context
+}
+
+fn too_long(tokens: usize, max_tokens: usize, context: usize) -> String {
+    if is_context_full(tokens, context) {
+        return format!(
+            "the prompt has {tokens} tokens; the context holds {context}, the answer included"
+        );
+    }
+    format!(
+        "the prompt has {tokens} tokens and {max_tokens} are to follow; the context holds {context}"
+    )
+}
+
+fn within(tier: Option<Tier>) -> String {
+    tier.map(|tier| format!(" in tier {tier}")).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,6 +318,15 @@ mod tests {
                 assert_eq!(name.parse(), Ok(tier));
             }
             assert_eq!(tier.to_string().parse(), Ok(tier));
+        }
+    }
+
+    #[test]
+    fn a_prompt_that_fills_the_context_is_told_without_what_was_to_follow() {
+        for (tokens, follows) in [(8, true), (9, false), (10, false)] {
+            let said = too_long(tokens, 4, 9);
+            assert_eq!(said.contains("4 are to follow"), follows, "{said}");
+            assert!(said.contains(&format!("has {tokens} tokens")), "{said}");
         }
     }
 

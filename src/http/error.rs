@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::envelope::SealError;
 use crate::domain::identity::IdentityError;
-use crate::domain::inference::InferenceError;
 use crate::domain::inference::request::RequestError;
+use crate::domain::inference::{InferenceError, is_context_full};
 use crate::messages::addr::CallError;
 use crate::messages::supervisor::DrillError;
 
@@ -242,7 +242,13 @@ impl From<InferenceError> for ApiError {
                 Self::unavailable("INFERENCE_UNAVAILABLE", reason)
             }
             InferenceError::Busy => Self::unavailable("INFERENCE_BUSY", error.to_string()),
-            InferenceError::Invalid(reason) => Self::invalid("INVALID_REQUEST", reason),
+            InferenceError::TooLong { tokens, context, .. } => {
+                let (code, key) = match is_context_full(tokens, context) {
+                    true => ("PROMPT_TOO_LONG", "$.prompt"),
+                    false => ("OUT_OF_RANGE", "$.max_tokens"),
+                };
+                Self::invalid(code, error.to_string()).details(key)
+            }
             InferenceError::UnknownModel { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "UNKNOWN_MODEL", error.to_string())
             }
@@ -302,6 +308,7 @@ mod tests {
     fn every_error_has_its_status_and_code() {
         let actor = ActorName::from("identity");
         let text = || "text".to_owned();
+        let too_long = |tokens| InferenceError::TooLong { tokens, max_tokens: 4, context: 9 };
         let cases: Vec<(ApiError, u16, &str)> = vec![
             (CallError::Busy { actor: actor.clone(), waiting_max: 1 }.into(), 503, "ACTOR_BUSY"),
             (CallError::Down { actor: actor.clone() }.into(), 503, "ACTOR_DOWN"),
@@ -315,9 +322,11 @@ mod tests {
             (SealError::Unavailable(text()).into(), 503, "ENVELOPE_UNAVAILABLE"),
             (InferenceError::Unavailable(text()).into(), 503, "INFERENCE_UNAVAILABLE"),
             (InferenceError::Busy.into(), 503, "INFERENCE_BUSY"),
-            (InferenceError::Invalid(text()).into(), 400, "INVALID_REQUEST"),
+            (too_long(9).into(), 400, "PROMPT_TOO_LONG"),
+            (too_long(8).into(), 400, "OUT_OF_RANGE"),
             (
-                InferenceError::UnknownModel { model: text(), available: vec![] }.into(),
+                InferenceError::UnknownModel { model: text(), tier: None, available: vec![] }
+                    .into(),
                 404,
                 "UNKNOWN_MODEL",
             ),
@@ -342,6 +351,14 @@ mod tests {
             let response = error.into_response();
             let may_retry = matches!(status, 429 | 503);
             assert_eq!(response.headers().contains_key(RETRY_AFTER), may_retry, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_the_context_is_named_by_its_key() {
+        for (tokens, key) in [(9, "$.prompt"), (8, "$.max_tokens")] {
+            let error = InferenceError::TooLong { tokens, max_tokens: 4, context: 9 };
+            assert_eq!(ApiError::from(error).to_json("id")["details"], json!(key));
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) struct Attempts<'r> {
     /// Whether the caller has seen text. Then no other backend may begin anew.
     has_shown: bool,
     /// The prompt was too long for a model; another may have room for it.
-    too_long: Option<BackendError>,
+    too_long: Option<InferenceError>,
 }
 
 impl<'r> Attempts<'r> {
@@ -101,12 +101,14 @@ impl<'r> Attempts<'r> {
             BackendError::Unavailable(_)
             | BackendError::Busy { .. }
             | BackendError::Timeout { .. } => Ok(()),
-            BackendError::TooLong { .. } => {
+            BackendError::TooLong { tokens, max_tokens, context } => {
+                let error = InferenceError::TooLong { tokens, max_tokens, context };
                 self.too_long.get_or_insert(error);
                 Ok(())
             }
             BackendError::UnknownModel { model, available } => {
-                Err(InferenceError::UnknownModel { model, available })
+                // It was listed and is gone, or its backend would not have been tried.
+                Err(InferenceError::UnknownModel { model, tier: self.request.tier, available })
             }
             BackendError::Cancelled => Err(InferenceError::Cancelled),
             BackendError::Failed { .. } => Err(InferenceError::Failed(error.to_string())),
@@ -116,7 +118,7 @@ impl<'r> Attempts<'r> {
     /// No backend is left.
     fn exhausted(&self) -> InferenceError {
         if let Some(error) = &self.too_long {
-            return InferenceError::Invalid(error.to_string());
+            return error.clone();
         }
         let outcomes = || self.done.iter().map(|attempt| attempt.outcome);
         if self.deadline.is_over() || outcomes().next_back() == Some("timeout") {

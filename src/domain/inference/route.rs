@@ -122,10 +122,10 @@ pub enum Step {
     Absent(Tier),
 }
 
-/// No offer has the model.
+/// No offer has the model, or none of the tier asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoSuchModel {
-    /// What there is, sorted.
+    /// What there is, sorted; each with its tier where one was asked for.
     pub available: Vec<String>,
 }
 
@@ -134,10 +134,11 @@ pub struct NoSuchModel {
 /// The tier asked for comes first, or else the one that `complexity` asks for; then lower tiers,
 /// nearest first; then the other tier of this site, should the first not answer. The pool is used
 /// only when it is asked for or the prompt asks for it: a prompt does not leave for other nodes
-/// because a backend here is out of order. With a model named, only its backends are tried.
+/// because a backend here is out of order. With a model named, only its backends are tried; with a
+/// tier besides, only those of this tier: who says both means this model there and no other.
 ///
 /// # Errors
-/// When a model is named that no offer has.
+/// When a model is named that no offer has, or none of the tier asked for.
 pub fn plan(
     requested: Option<Tier>,
     model: Option<&str>,
@@ -146,7 +147,10 @@ pub fn plan(
 ) -> Result<Vec<Step>, NoSuchModel> {
     let wanted = requested.unwrap_or(complexity.tier());
     let has_model = |offer: &Offer| {
-        model.is_none_or(|model| offer.models.iter().any(|name| is_same_model(name, model)))
+        model.is_none_or(|model| {
+            offer.models.iter().any(|name| is_same_model(name, model))
+                && requested.is_none_or(|tier| offer.tier == tier)
+        })
     };
     let mut steps = Vec::with_capacity(offers.len() + 1);
     let mut order: Vec<usize> = (0..offers.len())
@@ -154,8 +158,14 @@ pub fn plan(
         .filter(|index| offers[*index].tier != Tier::Pool || wanted == Tier::Pool)
         .collect();
     if order.is_empty() && model.is_some() && !offers.iter().any(has_model) {
-        let mut available: Vec<_> =
-            offers.iter().flat_map(|offer| offer.models.iter().cloned()).collect();
+        let listed = |tier: Tier, name: &String| match requested {
+            Some(_) => format!("{name} ({tier})"),
+            None => name.clone(),
+        };
+        let mut available: Vec<_> = offers
+            .iter()
+            .flat_map(|offer| offer.models.iter().map(|name| listed(offer.tier, name)))
+            .collect();
         available.sort();
         available.dedup();
         return Err(NoSuchModel { available });
@@ -283,6 +293,18 @@ mod tests {
         assert_eq!(steps("demo"), Ok(vec![Step::Try(0), Step::Try(1)]));
         let error = steps("llama3").unwrap_err();
         assert_eq!(error.available, ["demo", "llama3.2:latest"]);
+    }
+
+    #[test]
+    fn a_model_named_with_a_tier_is_tried_only_there() {
+        let steps = |tier, model| plan(Some(tier), Some(model), Complexity::Simple, &offers());
+        assert_eq!(steps(Tier::Local, "llama3.2"), Ok(vec![Step::Try(1)]));
+        assert_eq!(steps(Tier::Local, "demo"), Ok(vec![Step::Try(1)]));
+        assert_eq!(steps(Tier::Edge, "demo"), Ok(vec![Step::Try(0)]));
+        for (tier, model) in [(Tier::Edge, "llama3.2"), (Tier::Pool, "demo")] {
+            let error = steps(tier, model).unwrap_err();
+            assert_eq!(error.available, ["demo (Edge)", "demo (Local)", "llama3.2:latest (Local)"]);
+        }
     }
 
     #[test]
