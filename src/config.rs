@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 mod load;
 mod validate;
 
-pub use load::{ConfigError, Flags, Source};
+pub use load::{ConfigError, Flags, Source, Sources};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

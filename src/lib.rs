@@ -118,3 +118,4 @@ pub mod config;
 pub mod metrics;
 pub mod node;
 pub mod supervisor;
+pub mod token_file;

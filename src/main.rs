@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use bizra_omega::adapters::edge::threads;
 use bizra_omega::cli::args::{NodeArgs, environment};
 use bizra_omega::cli::logging;
-use bizra_omega::config::Config;
-use bizra_omega::node;
+use bizra_omega::config::{Config, Sources};
+use bizra_omega::node::{self, StartError};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -24,12 +24,13 @@ fn main() -> ExitCode {
         }
     };
     let (path, flags) = args.into_parts();
-    let config = match Config::load(path.as_deref(), environment(), &flags) {
-        Ok(config) => config,
+    let loaded = Config::load_with_sources(path.as_deref(), environment(), &flags);
+    let (config, sources) = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => return usage(&error.to_string()),
     };
     if let Err(reason) = logging::start(&config.log) {
-        return usage(&reason);
+        return usage(&format!("{}: {reason}", sources.of("log.filter")));
     }
     if let Err(error) = threads::apply(config.inference.edge.threads) {
         return failed(&format!("cannot start with inference.edge.threads: {error}"));
@@ -38,14 +39,14 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string()),
     };
-    let code = runtime.block_on(run(config));
+    let code = runtime.block_on(run(config, &sources));
     // The node has stopped, or is not to be waited for: nor are its blocking threads.
     runtime.shutdown_background();
     code
 }
 
 /// Runs the node until a signal or its own end.
-async fn run(config: Config) -> ExitCode {
+async fn run(config: Config, sources: &Sources) -> ExitCode {
     let signals =
         signal(SignalKind::interrupt()).and_then(|i| Ok((i, signal(SignalKind::terminate())?)));
     let (mut interrupt, mut terminate) = match signals {
@@ -58,7 +59,7 @@ async fn run(config: Config) -> ExitCode {
     };
     let node = match started {
         Ok(node) => node,
-        Err(error) => return failed(&error.to_string()),
+        Err(error) => return not_started(&error, sources),
     };
     tokio::select! {
         exit = node.ended() => {
@@ -84,6 +85,17 @@ async fn told(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
     tokio::select! {
         _ = interrupt.recv() => "SIGINT",
         _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+/// Says why the node did not start, and who set the value if one is wrong.
+fn not_started(error: &StartError, sources: &Sources) -> ExitCode {
+    match error.key() {
+        None => failed(&error.to_string()),
+        Some(key) => {
+            error!(reason = format!("{}: {error}", sources.of(&key)), "wrong configuration");
+            ExitCode::from(USAGE)
+        }
     }
 }
 

@@ -29,13 +29,14 @@ use crate::http::limits::Limits;
 use crate::http::origin::{OriginError, Origins};
 use crate::http::router::router;
 use crate::http::server::{Readiness, Server};
-use crate::http::token::{self, TokenError};
+use crate::http::token;
 use crate::messages::addr::Deadline;
 use crate::messages::event::Events;
 use crate::messages::identity::IdentityMsg;
 use crate::messages::roster::Roster;
 use crate::metrics::Metrics;
 use crate::supervisor::{Exit, Root};
+use crate::token_file::TokenError;
 
 use plan::Plan;
 
@@ -57,10 +58,10 @@ pub enum StartError {
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The constitution is not valid.
-    #[error(transparent)]
+    #[error("gates.constitution: {0}")]
     Constitution(#[from] ConstitutionError),
     /// The constitution's file cannot be read.
-    #[error("constitution {}: {source}", path.display())]
+    #[error("gates.constitution: {}: {source}", path.display())]
     ConstitutionFile {
         /// The file.
         path: PathBuf,
@@ -68,7 +69,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// A host or origin in the configuration is none.
-    #[error(transparent)]
+    #[error("{key}: {0}", key = origin_key(.0))]
     Origin(#[from] OriginError),
     /// The configuration names an actor that does not exist.
     #[error("supervisor.actors.{name}: there is no such actor; there is: {}", known.join(", "))]
@@ -92,6 +93,37 @@ pub enum StartError {
     /// An actor does not come up.
     #[error("{0}")]
     Actors(Failure),
+}
+
+impl StartError {
+    /// The key of the configuration that is wrong, if the configuration is what is wrong.
+    pub fn key(&self) -> Option<String> {
+        match self {
+            Self::Constitution(_) | Self::ConstitutionFile { .. } => {
+                Some("gates.constitution".into())
+            }
+            Self::Origin(error) => Some(origin_key(error).into()),
+            Self::UnknownActor { name, .. } => Some(format!("supervisor.actors.{name}")),
+            Self::Ollama(_) => Some("inference.ollama.url".into()),
+            Self::Lock(_)
+            | Self::Store(_)
+            | Self::Token(_)
+            | Self::Bind { .. }
+            | Self::Actors(_) => None,
+        }
+    }
+
+    /// Whether only another configuration helps.
+    pub fn is_configuration(&self) -> bool {
+        self.key().is_some()
+    }
+}
+
+fn origin_key(error: &OriginError) -> &'static str {
+    match error {
+        OriginError::Host(_) => "http.hosts",
+        OriginError::Origin(_) => "http.origins",
+    }
 }
 
 /// A running node. Dropping it ends it without order; see [`Node::shutdown`].

@@ -1,6 +1,8 @@
 //! Both programs from outside: exit codes, and what they say where nothing runs.
 
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -87,14 +89,41 @@ fn the_token_is_read_from_the_data_directory() {
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(errors.contains(".bizra/api-token"), "{errors}");
 
+    let secret = "A".repeat(43);
     std::fs::create_dir(home.path().join(".bizra")).unwrap();
-    std::fs::write(home.path().join(".bizra/api-token"), "secret\n").unwrap();
-    assert_eq!(bizra(home.path(), &["token"]), (0, "secret\n".to_owned(), String::new()));
+    write_token(&home.path().join(".bizra"), &secret, 0o600);
+    assert_eq!(bizra(home.path(), &["token"]), (0, format!("{secret}\n"), String::new()));
 
     let other = tempfile::tempdir().unwrap();
-    std::fs::write(other.path().join("api-token"), "other").unwrap();
+    write_token(other.path(), &"E".repeat(43), 0o600);
     let args = ["token", "--data-dir", other.path().to_str().unwrap()];
-    assert_eq!(bizra(home.path(), &args).1, "other\n");
+    assert_eq!(bizra(home.path(), &args).1, format!("{}\n", "E".repeat(43)));
+}
+
+fn write_token(dir: &Path, text: &str, mode: u32) {
+    let path = dir.join("api-token");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_token_that_the_node_would_refuse_is_not_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["token", "--data-dir", dir.path().to_str().unwrap()];
+    let refused = |part: &str| {
+        let (code, out, errors) = bizra(dir.path(), &args);
+        assert_eq!((code, out.as_str()), (1, ""), "{part}");
+        assert!(errors.contains(part) && errors.contains("api-token"), "{errors}");
+    };
+    write_token(dir.path(), &"A".repeat(43), 0o644);
+    refused("chmod 600");
+    write_token(dir.path(), "somebody's secret", 0o600);
+    refused("holds no token");
+    let path = dir.path().join("api-token");
+    let elsewhere = dir.path().join("elsewhere");
+    std::fs::rename(&path, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    refused("is a link");
 }
 
 #[test]
@@ -132,4 +161,37 @@ fn a_reader_that_leaves_early_is_no_failure() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn configuration_found_wrong_at_the_start_ends_with_2_and_names_who_set_it() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("node.toml");
+    std::fs::write(home.path().join("empty.toml"), "version = \"x\"\n").unwrap();
+    let invalid = format!("[gates]\nconstitution = {:?}\n", home.path().join("empty.toml"));
+    for (text, parts) in [
+        (
+            "[supervisor.actors.nobody]\nmax_restarts = 1\n",
+            ["node.toml: supervisor.actors.nobody: ", "identity"],
+        ),
+        (
+            "[gates]\nconstitution = \"/nonexistent.toml\"\n",
+            ["node.toml: gates.constitution: ", "/nonexistent.toml"],
+        ),
+        (&invalid, ["node.toml: gates.constitution: ", "empty.toml"]),
+        ("[log]\nfilter = \"a=b=c\"\n", ["node.toml: log.filter: ", "a=b=c"]),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let args = ["--config", file.to_str().unwrap(), "--port", "0"];
+        let (code, out, errors) = bizra_api(home.path(), &args);
+        assert_eq!((code, out.as_str()), (2, ""), "{text}: {errors}");
+        for part in parts {
+            assert!(errors.contains(part), "{part}: {errors}");
+        }
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bizra-api"));
+    command.env_clear().env("HOME", home.path()).env("RUST_LOG", "a=b=c");
+    let (code, _, errors) = told(command.stdin(Stdio::null()).output().unwrap());
+    assert_eq!(code, 2);
+    assert!(errors.contains("environment variable RUST_LOG: log.filter: "), "{errors}");
 }

@@ -2,19 +2,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::config::{Config, ConfigError, Flags};
+use crate::token_file::{self, TokenError};
 
 /// Time to connect: the node is near.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 /// Time for an answer, a little more than the node's own default of 30 s.
 const ANSWER_WAIT: Duration = Duration::from_secs(35);
-/// Where the node keeps its token, within its data directory.
-const TOKEN_FILE: &str = "api-token";
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -45,17 +46,12 @@ pub enum CliError {
         /// What is wrong with the answer.
         reason: String,
     },
-    /// The token's file cannot be read.
-    #[error(
-        "no API token in {}: {reason}; the node makes it when it first starts, see --data-dir",
-        path.display()
-    )]
-    NoToken {
-        /// Where it was looked for.
-        path: PathBuf,
-        /// Why it was not found.
-        reason: String,
-    },
+    /// There is no token.
+    #[error("{0}; the node makes the API token when it first starts, see --data-dir")]
+    NoToken(TokenError),
+    /// The token cannot be read, or is not to be trusted.
+    #[error("the API token: {0}")]
+    Token(Arc<TokenError>),
     /// The configuration cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -73,8 +69,8 @@ impl CliError {
         match self {
             Self::Unreachable { .. } => 3,
             Self::Usage(_) | Self::Config(_) => 2,
-            Self::Refused { .. } | Self::Strange { .. } | Self::NoToken { .. } => 1,
-            Self::Output(_) => 1,
+            Self::Refused { .. } | Self::Strange { .. } | Self::Output(_) => 1,
+            Self::NoToken(_) | Self::Token(_) => 1,
         }
     }
 }
@@ -113,11 +109,11 @@ impl Target {
     /// The token: as given, or as the node wrote it down.
     ///
     /// # Errors
-    /// When none was given and none can be read.
+    /// When none was given and none can be read that only its owner knows.
     pub fn token(&self) -> Result<String, CliError> {
         match &self.token {
             Some(token) => Ok(token.clone()),
-            None => read_token(&self.config()?.node.data_dir),
+            None => Ok(read_token(&self.config()?.node.data_dir)?.to_string()),
         }
     }
 
@@ -144,9 +140,10 @@ impl Target {
     /// When the URL is not one or the configuration cannot be read.
     pub fn client(&self) -> Result<Client, CliError> {
         let url = self.url()?;
-        let token = match self.token() {
-            Ok(token) => Some(token),
-            Err(CliError::NoToken { .. } | CliError::Config(_)) => None,
+        let (token, unusable) = match self.token() {
+            Ok(token) => (Some(token), None),
+            Err(CliError::Token(error)) => (None, Some(error)),
+            Err(CliError::NoToken(_) | CliError::Config(_)) => (None, None),
             Err(error) => return Err(error),
         };
         // No proxy: the node is on this machine or near it, and the token must not go elsewhere.
@@ -156,7 +153,7 @@ impl Target {
             .connect_timeout(CONNECT_WAIT)
             .build()
             .map_err(|error| CliError::Usage(error.to_string()))?;
-        Ok(Client { url, token, http })
+        Ok(Client { url, token, unusable, http })
     }
 }
 
@@ -169,15 +166,11 @@ fn reachable(host: IpAddr) -> IpAddr {
     }
 }
 
-fn read_token(data_dir: &Path) -> Result<String, CliError> {
-    let path = data_dir.join(TOKEN_FILE);
-    match std::fs::read_to_string(&path) {
-        Ok(text) if text.trim().is_empty() => {
-            Err(CliError::NoToken { path, reason: "the file is empty".to_owned() })
-        }
-        Ok(text) => Ok(text.trim().to_owned()),
-        Err(error) => Err(CliError::NoToken { path, reason: error.to_string() }),
-    }
+fn read_token(data_dir: &Path) -> Result<Zeroizing<String>, CliError> {
+    token_file::read(data_dir).map_err(|error| match error.is_absent() {
+        true => CliError::NoToken(error),
+        false => CliError::Token(Arc::new(error)),
+    })
 }
 
 /// A client of one node; cheap to clone.
@@ -185,6 +178,8 @@ fn read_token(data_dir: &Path) -> Result<String, CliError> {
 pub struct Client {
     url: Url,
     token: Option<String>,
+    /// Why the token that there is was not taken. Told where the node asks for one.
+    unusable: Option<Arc<TokenError>>,
     http: reqwest::Client,
 }
 
@@ -230,7 +225,7 @@ impl Client {
     /// Sends one request and takes any answer that a node can give.
     ///
     /// # Errors
-    /// When nobody answers, or not in JSON.
+    /// When nobody answers, or not in JSON, or the token that the node asks for is unusable.
     pub async fn send(
         &self,
         method: Method,
@@ -251,6 +246,9 @@ impl Client {
         }
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
+        if let (StatusCode::UNAUTHORIZED, Some(error)) = (status, &self.unusable) {
+            return Err(CliError::Token(Arc::clone(error)));
+        }
         let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         match serde_json::from_slice(&bytes) {
             Ok(body) => Ok(Answer { status: status.as_u16(), body }),
@@ -285,6 +283,10 @@ fn success(answer: Answer) -> Result<Value, CliError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::io::{Read, Write};
+    use std::os::unix::fs::PermissionsExt;
+
     use serde_json::json;
 
     use super::*;
@@ -318,14 +320,52 @@ mod tests {
         }
     }
 
+    fn write_token(dir: &Path, text: &str, mode: u32) {
+        let path = dir.join(token_file::FILE_NAME);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
     #[test]
     fn the_token_is_read_without_its_line_end() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read_token(dir.path()).unwrap_err().exit_code(), 1);
-        std::fs::write(dir.path().join(TOKEN_FILE), "\n").unwrap();
-        assert!(read_token(dir.path()).unwrap_err().to_string().contains("empty"));
-        std::fs::write(dir.path().join(TOKEN_FILE), "abc\n").unwrap();
-        assert_eq!(read_token(dir.path()).unwrap(), "abc");
+        assert!(matches!(read_token(dir.path()), Err(CliError::NoToken(_))));
+        write_token(dir.path(), "\n", 0o600);
+        assert!(matches!(read_token(dir.path()), Err(CliError::Token(_))));
+        let token = "A".repeat(43);
+        write_token(dir.path(), &format!("{token}\n"), 0o600);
+        assert_eq!(*read_token(dir.path()).unwrap(), token);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_others_know_is_not_sent_and_named_when_it_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        write_token(dir.path(), &"A".repeat(43), 0o644);
+        for (status, is_served) in [("200 OK", true), ("401 Unauthorized", false)] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let node = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.push(byte[0]);
+                }
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}");
+                stream.write_all(answer.as_bytes()).unwrap();
+                String::from_utf8(request).unwrap().to_ascii_lowercase()
+            });
+            let data_dir = Some(dir.path().to_owned());
+            let client = Target { url: Some(url), data_dir, token: None }.client().unwrap();
+            let answer = client.get(&["health"]).await;
+            assert!(!node.join().unwrap().contains("authorization"));
+            assert_eq!(answer.is_ok(), is_served, "{status}");
+            if let Err(error) = answer {
+                assert_eq!(error.exit_code(), 1);
+                assert!(error.to_string().contains("chmod 600"), "{error}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -112,6 +112,19 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         flags: &Flags,
     ) -> Result<Self, ConfigError> {
+        Self::load_with_sources(path, env, flags).map(|(config, _)| config)
+    }
+
+    /// The same as [`Config::load`], and who set what, for a value that is found wrong only when
+    /// it is used.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with_sources(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        flags: &Flags,
+    ) -> Result<(Self, Sources), ConfigError> {
         let env: Vec<(String, String)> = env.collect();
         let home = env.iter().find(|(name, home)| name == "HOME" && !home.is_empty());
         let home = home.map(|(_, home)| Path::new(home));
@@ -129,7 +142,19 @@ impl Config {
         for overlay in overlays {
             layers.put(overlay)?;
         }
-        layers.finish(home)
+        let config = layers.finish(home)?;
+        Ok((config, Sources(layers)))
+    }
+}
+
+/// Who set which value.
+#[derive(Debug)]
+pub struct Sources(Layers);
+
+impl Sources {
+    /// Who set `key`, sections and key separated by points, or a key within it.
+    pub fn of(&self, key: &str) -> Source {
+        self.0.source(key)
     }
 }
 
@@ -183,7 +208,7 @@ impl Layers {
         Ok(())
     }
 
-    fn finish(self, home: Option<&Path>) -> Result<Config, ConfigError> {
+    fn finish(&self, home: Option<&Path>) -> Result<Config, ConfigError> {
         let mut config: Config = self
             .table
             .clone()
@@ -203,9 +228,12 @@ impl Layers {
         Ok(config)
     }
 
-    /// Who set `key` last.
+    /// Who set `key`, or a key within it, last.
     fn source(&self, key: &str) -> Source {
-        if let Some((_, source)) = self.overlays.iter().rev().find(|(set, _)| set == key) {
+        let is_within = |set: &str| {
+            set.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if let Some((_, source)) = self.overlays.iter().rev().find(|(set, _)| is_within(set)) {
             return source.clone();
         }
         match &self.file {

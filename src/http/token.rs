@@ -1,58 +1,15 @@
-//! The file that holds the bearer token.
+//! The token that the node asks its callers for: made at the first start, read at the others.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use rustix::fs::OFlags;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::http::auth::Token;
-
-/// The file's name in the data directory.
-pub const FILE_NAME: &str = "api-token";
-
-/// 32 random bytes: no guessing, however fast the node answers.
-const SECRET_BYTES: usize = 32;
-
-/// The 43 characters of the token and a line end; more is not a token.
-const FILE_BYTES_MAX: u64 = 64;
-
-/// Why there is no token.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// The file could not be read or made.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// Others may read the file, so the token is no secret.
-    #[error("{0} may be read or changed by others; run: chmod 600 {0}", path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file belongs to another user, who knows the token.
-    #[error("{} belongs to another user", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file holds something else.
-    #[error("{} holds no token; delete it, and the next start makes a new one", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The system gave no random bytes.
-    #[error("no random bytes: {0}")]
-    Random(getrandom::Error),
-}
+use crate::token_file::{self, FILE_NAME, SECRET_BYTES, TokenError};
 
 /// Reads the token of this data directory; makes one if there is none.
 ///
@@ -60,9 +17,7 @@ pub enum TokenError {
 /// When the file cannot be read or made, is open to others, or holds no token.
 pub fn open(data_dir: &Path) -> Result<Token, TokenError> {
     match read(data_dir) {
-        Err(TokenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            make(data_dir)
-        }
+        Err(error) if error.is_absent() => make(data_dir),
         other => other,
     }
 }
@@ -72,32 +27,7 @@ pub fn open(data_dir: &Path) -> Result<Token, TokenError> {
 /// # Errors
 /// When there is none, it cannot be read, is open to others, or is no token.
 pub fn read(data_dir: &Path) -> Result<Token, TokenError> {
-    let path = data_dir.join(FILE_NAME);
-    let failed = |source| TokenError::File { path: path.clone(), source };
-    // A link could point to a file that others may write.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(&path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(TokenError::Malformed { path });
-    }
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(TokenError::Foreign { path });
-    }
-    if metadata.mode() & 0o077 != 0 {
-        return Err(TokenError::Exposed { path });
-    }
-    let mut text = Zeroizing::new(String::new());
-    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => TokenError::Malformed { path: path.clone() },
-        _ => failed(error),
-    })?;
-    parse(text.trim_ascii_end()).ok_or(TokenError::Malformed { path })
-}
-
-fn parse(text: &str) -> Option<Token> {
-    let secret = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(text).ok()?);
-    (secret.len() == SECRET_BYTES).then(|| Token::new(Zeroizing::new(text.to_owned())))
+    token_file::read(data_dir).map(Token::new)
 }
 
 /// Writes a new token beside the old one and puts it in its place, so that a crash leaves one of
@@ -130,7 +60,7 @@ fn make(data_dir: &Path) -> Result<Token, TokenError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
 
@@ -194,7 +124,8 @@ mod tests {
         fs::write(&elsewhere, "A".repeat(43)).unwrap();
         fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o600)).unwrap();
         symlink(&elsewhere, dir.path().join(FILE_NAME)).unwrap();
-        assert!(matches!(open(dir.path()), Err(TokenError::File { .. })));
+        let error = open(dir.path()).unwrap_err();
+        assert!(error.to_string().ends_with("is a link, which is not followed"), "{error}");
 
         fs::remove_file(dir.path().join(FILE_NAME)).unwrap();
         fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
