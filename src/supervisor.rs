@@ -266,6 +266,9 @@ impl Supervisor {
             return Ok(());
         }
         let spec = &self.children[child];
+        if matches!(class, ExitClass::Killed | ExitClass::Normal) {
+            spec.launch.exonerate(generation);
+        }
         spec.launch.unbind(generation, false);
         state.present[child] = None;
         let was_expected = state.group.standing(child) == Some(Standing::Stopping);

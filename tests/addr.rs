@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use bizra_omega::messages::addr::{CallError, Deadline};
-use bizra_omega::messages::supervisor::Fault;
+use bizra_omega::messages::supervisor::{ActorState, Fault};
 use support::*;
 
 fn down() -> CallError {
@@ -216,4 +216,19 @@ async fn the_callers_span_goes_with_the_message() {
     let ask = addr.call(Deadline::after(SECOND), |reply| FragileMsg::Spans { reply });
     let spans = ask.instrument(request).await.unwrap();
     assert_eq!(spans, [Some("request"), Some("request")]);
+}
+
+#[tokio::test]
+async fn a_message_is_not_blamed_for_kills_from_outside() {
+    let (root, addr, journal) = alone().await;
+    let sleeper = addr.clone();
+    let asleep = tokio::spawn(async move {
+        sleeper.call(Deadline::after(20 * SECOND), sleep(Duration::from_millis(300))).await
+    });
+    for kills in 1..=5 {
+        until(|| journal.count("sleep") == kills).await;
+        until_state(&root, "fragile", ActorState::Running).await;
+        drill(&root, "fragile", Fault::Kill).await;
+    }
+    assert_eq!(asleep.await.unwrap(), Ok(()));
 }

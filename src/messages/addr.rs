@@ -10,7 +10,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ractor::ActorRef;
@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use crate::metrics::AddrMeter;
 
-/// How often a message that was taken up and not answered is handed to another incarnation.
-/// A message that ends three of them is taken for the cause.
+/// Incarnations in a row that may end over one message before it is taken for the cause. A kill
+/// from outside does not count.
 const TAKEN_MAX: u32 = 3;
 
 /// Pause before an address that still looks alive is tried again after it dropped a message.
@@ -183,6 +183,8 @@ struct Lane<M: Message> {
     waiting_max: usize,
     waiting: Arc<AtomicUsize>,
     serving: watch::Sender<Serving<M>>,
+    /// The last generation that ended from outside, over which no message is to blame.
+    killed: AtomicU64,
     meter: AddrMeter,
 }
 
@@ -209,6 +211,7 @@ impl<M: Message> Addr<M> {
                 waiting_max,
                 waiting: Arc::default(),
                 serving,
+                killed: AtomicU64::new(0),
                 meter,
             }),
         }
@@ -283,7 +286,7 @@ impl<M: Message> Addr<M> {
                 }
                 if was_taken.is_taken() {
                     taken += 1;
-                    if !is_idempotent || taken >= TAKEN_MAX {
+                    if !is_idempotent {
                         return Err(CallError::Down { actor: self.lane.name.clone() });
                     }
                 }
@@ -291,6 +294,11 @@ impl<M: Message> Addr<M> {
             drop(was_taken);
             self.lane.meter.retries.inc();
             self.successor(live.generation).await;
+            if self.lane.killed.load(Ordering::Acquire) == live.generation {
+                taken = 0;
+            } else if taken >= TAKEN_MAX {
+                return Err(CallError::Down { actor: self.lane.name.clone() });
+            }
         }
     }
 
@@ -351,6 +359,12 @@ impl<M: Message> Addr<M> {
             }
             is_newer
         });
+    }
+
+    /// The incarnation `generation` was ended from outside, not by what it was handling. Said
+    /// before [`Addr::unbind`].
+    pub(crate) fn exonerate(&self, generation: u64) {
+        self.lane.killed.store(generation, Ordering::Release);
     }
 
     /// The incarnation `generation` no longer serves; callers wait for the next, or are told at

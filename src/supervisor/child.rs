@@ -46,6 +46,7 @@ impl fmt::Debug for Live {
 /// How to start a child and how to reach what outlives its incarnations.
 pub(super) trait Launch: Send + Sync {
     fn launch(&self, parent: ActorCell, generation: u64, announce: Announce) -> Launching;
+    fn exonerate(&self, generation: u64);
     fn unbind(&self, generation: u64, is_gone: bool);
     fn waiting(&self) -> (usize, usize);
     /// The address of the supervisor this child is, and the names below it.
@@ -158,6 +159,10 @@ where
             };
             Ok(Live { cell, pulse, control: Box::new(control) })
         })
+    }
+
+    fn exonerate(&self, generation: u64) {
+        self.addr.exonerate(generation);
     }
 
     fn unbind(&self, generation: u64, is_gone: bool) {

@@ -176,6 +176,10 @@ impl Launch for GroupLaunch {
         })
     }
 
+    fn exonerate(&self, generation: u64) {
+        self.addr.exonerate(generation);
+    }
+
     fn unbind(&self, generation: u64, is_gone: bool) {
         self.addr.unbind(generation, is_gone);
         for spec in self.children.iter() {
