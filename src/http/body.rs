@@ -1,18 +1,20 @@
-//! Request bodies: bounded, strict I-JSON, with the path to whatever is wrong.
+//! Request bodies: bounded in size and time, strict I-JSON, with the path to whatever is wrong.
 
 use axum::body::Body as AxumBody;
 use axum::extract::{FromRequest, Request};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::domain::json::{self, JsonError};
 use crate::http::app::App;
 use crate::http::error::ApiError;
+use crate::http::limits::Limits;
 
 /// A JSON body as `T`. Keys that `T` does not know are left out, since older clients send more.
 #[derive(Debug)]
@@ -31,7 +33,9 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         require_json(request.headers())?;
-        let bytes = read(request, app.limits.body_bytes_max).await?;
+        let (parts, body) = request.into_parts();
+        let limits = &app.limits;
+        let bytes = read(&parts.headers, body, limits.body_bytes_max, limits).await?;
         Ok(Self(from_json(&bytes)?))
     }
 }
@@ -53,8 +57,25 @@ impl FromRequest<App> for RawBody {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         require_json(request.headers())?;
-        Ok(Self(read(request, app.limits.body_bytes_max.saturating_mul(2)).await?))
+        let (parts, body) = request.into_parts();
+        let bytes_max = app.limits.body_bytes_max.saturating_mul(2);
+        Ok(Self(read(&parts.headers, body, bytes_max, &app.limits).await?))
     }
+}
+
+/// The request with its JSON body all here, so that the time of its handler begins now. One whose
+/// body is not JSON is left as it is, for its handler to refuse unread.
+///
+/// # Errors
+/// As those of [`Body`] that do not depend on what the body says.
+pub(super) async fn arrived(mut request: Request, limits: &Limits) -> Result<Request, ApiError> {
+    if require_json(request.headers()).is_err() {
+        return Ok(request);
+    }
+    let body = std::mem::take(request.body_mut());
+    let bytes = read(request.headers(), body, limits.body_bytes_max, limits).await?;
+    *request.body_mut() = AxumBody::from(bytes);
+    Ok(request)
 }
 
 /// A browser sends this content type to another origin only after it has asked, so asking for it
@@ -88,19 +109,46 @@ fn is_json(content_type: &str) -> bool {
         })
 }
 
-/// Reads the body. One that declares too much is refused before any of it is read.
-async fn read(request: Request, bytes_max: usize) -> Result<Bytes, ApiError> {
-    let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+/// Reads the body. One that declares too much is refused before any of it is read, and one that
+/// comes too slowly is given up: a silence may be as long as a head may take, the whole body as
+/// long as a request.
+async fn read(
+    headers: &HeaderMap,
+    body: AxumBody,
+    bytes_max: usize,
+    limits: &Limits,
+) -> Result<Bytes, ApiError> {
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     // A length that is not a number has been refused by the server.
     if declared.and_then(|text| text.parse::<u64>().ok()).is_some_and(|it| it > bytes_max as u64) {
         return Err(ApiError::body_too_large(bytes_max));
     }
-    let body: AxumBody = request.into_body();
-    match Limited::new(body, bytes_max).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large(bytes_max)),
-        Err(_) => Err(ApiError::invalid("BODY_INCOMPLETE", "the body ended before its end")),
-    }
+    let mut body = Limited::new(body, bytes_max);
+    let whole = async {
+        let mut bytes = BytesMut::new();
+        loop {
+            let frame = timeout(limits.header_timeout, body.frame());
+            match frame.await.map_err(|_| too_slow())? {
+                // Trailers say nothing to us.
+                Some(Ok(frame)) => bytes.extend(frame.into_data().ok()),
+                Some(Err(error)) if error.is::<LengthLimitError>() => {
+                    return Err(ApiError::body_too_large(bytes_max));
+                }
+                Some(Err(_)) => {
+                    let error = "the body ended before its end";
+                    return Err(ApiError::invalid("BODY_INCOMPLETE", error));
+                }
+                None => return Ok(bytes.freeze()),
+            }
+        }
+    };
+    timeout(limits.request_timeout, whole).await.map_err(|_| too_slow())?
+}
+
+/// 408 (RFC 9110, section 15.5.9).
+fn too_slow() -> ApiError {
+    let error = "the body did not come in time";
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", error)
 }
 
 /// Reads strict JSON into `T`.
@@ -127,14 +175,23 @@ pub(super) fn malformed(error: JsonError) -> ApiError {
 
 fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = match error.path().to_string() {
+        let mut path = match error.path().to_string() {
             path if path == "." => "$".to_owned(),
             path if path.starts_with('[') => format!("${path}"),
             path => format!("$.{path}"),
         };
         let reason = error.into_inner().to_string();
+        // The path of what is not there ends with what should have it.
+        if let Some(field) = missing_field(&reason) {
+            path = format!("{path}.{field}");
+        }
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_FIELD", reason).details(path)
     })
+}
+
+/// The field that is missing, of which serde tells only in words.
+fn missing_field(reason: &str) -> Option<&str> {
+    reason.strip_prefix("missing field `")?.strip_suffix('`')
 }
 
 #[cfg(test)]
@@ -188,14 +245,14 @@ mod tests {
     #[test]
     fn a_missing_or_mistyped_field_is_named_with_its_path() {
         for (text, path) in [
-            ("{}", "$"),
+            ("{}", "$.name"),
             ("[]", "$"),
             ("null", "$"),
             ("{\"name\":1}", "$.name"),
             ("{\"name\":null}", "$.name"),
             ("{\"name\":\"a\",\"parts\":{}}", "$.parts"),
             ("{\"name\":\"a\",\"parts\":[{\"size\":1},{\"size\":\"1\"}]}", "$.parts[1].size"),
-            ("{\"name\":\"a\",\"parts\":[{}]}", "$.parts[0]"),
+            ("{\"name\":\"a\",\"parts\":[{}]}", "$.parts[0].size"),
             ("{\"name\":\"a\",\"parts\":[{\"size\":-1}]}", "$.parts[0].size"),
         ] {
             assert_eq!(refused(text.as_bytes()), (422, "INVALID_FIELD", path.into()), "{text}");

@@ -9,7 +9,9 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+};
 use hyper::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -47,6 +49,10 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     headers.insert(X_REQUEST_ID, id.to_header());
     headers.insert(NO_SNIFF, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if response.status() == StatusCode::REQUEST_TIMEOUT {
+        // What is left of the body is not waited for.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     record.status = response.status().as_u16();
     response.map(|body| Body::new(Guarded::new(body, record)))
 }

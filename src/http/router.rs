@@ -13,7 +13,7 @@ use crate::http::error::ApiError;
 use crate::http::observe::observe;
 use crate::http::server::Peer;
 use crate::http::{
-    actors, constitution, envelope, gates, health, identity, inference, metrics, status,
+    actors, body, constitution, envelope, gates, health, identity, inference, metrics, status,
 };
 use crate::messages::addr::Deadline;
 
@@ -120,15 +120,22 @@ async fn enter(
 ) -> Result<Response, ApiError> {
     let peer = request.extensions().get::<Peer>().copied();
     app.auth.check(class, peer, request.headers())?;
-    let wait = match class {
-        Class::Open | Class::Read | Class::Privileged => app.limits.request_timeout,
-        Class::Act => app.limits.generate_timeout,
+    let answering = async {
+        let wait = match class {
+            Class::Open | Class::Read | Class::Privileged => app.limits.request_timeout,
+            Class::Act => {
+                // The time to generate is not for the caller to spend on sending the prompt.
+                request = body::arrived(request, &app.limits).await?;
+                app.limits.generate_timeout
+            }
+        };
+        let deadline = Deadline::after(wait);
+        request.extensions_mut().insert(Until(deadline));
+        let answer = tokio::time::timeout_at(deadline.instant() + LAST_WORD, next.run(request));
+        answer.await.map_err(|_| ApiError::timeout())
     };
-    let deadline = Deadline::after(wait);
-    request.extensions_mut().insert(Until(deadline));
-    let answer = tokio::time::timeout_at(deadline.instant() + LAST_WORD, next.run(request));
     tokio::select! {
-        answer = answer => answer.map_err(|_| ApiError::timeout()),
+        answer = answering => answer,
         () = app.readiness.given_up() => {
             Err(ApiError::unavailable("SHUTTING_DOWN", "the node is going down"))
         }

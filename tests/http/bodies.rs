@@ -1,5 +1,6 @@
 //! What is refused of a request's body, and how.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -7,9 +8,11 @@ use axum::http::{Method, header};
 use bizra_omega::http::auth::Mode;
 use bizra_omega::http::limits::Limits;
 use bizra_omega::http::server::{Readiness, Server};
+use futures_util::{StreamExt, stream};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
 
 use crate::door::{LOCAL, door, door_with};
 
@@ -37,8 +40,14 @@ async fn bodies_are_refused_by_what_is_wrong_with_them() {
         (sign, "{\"message\":1}", 422, "INVALID_FIELD", Some("$.message")),
         (sign, "{\"message_b64\":\"\u{e9}\"}", 400, "INVALID_BASE64", Some("$.message_b64")),
         (sign, large.as_str(), 413, "BODY_TOO_LARGE", None),
-        (verify, "{\"message\":\"a\",\"signature\":\"00\"}", 422, "INVALID_FIELD", Some("$")),
-        (create, "{}", 422, "INVALID_FIELD", Some("$")),
+        (
+            verify,
+            "{\"message\":\"a\",\"signature\":\"00\"}",
+            422,
+            "INVALID_FIELD",
+            Some("$.public_key"),
+        ),
+        (create, "{}", 422, "INVALID_FIELD", Some("$.payload")),
         (create, deep.as_str(), 400, "INVALID_JSON", None),
         (create, "{\"payload\":9007199254740993}", 400, "INVALID_JSON", None),
         (create, "{\"payload\":1e999}", 400, "INVALID_JSON", None),
@@ -72,6 +81,7 @@ async fn bodies_are_refused_by_what_is_wrong_with_them() {
         (gates, "{\"content\":\"a\",\"profile\":\"x\"}", 400, "UNKNOWN_PROFILE", Some("$.profile")),
         (constitution, "{\"ihsan_score\":7}", 400, "INVALID_SCORE", Some("$.ihsan_score")),
         (constitution, "{\"has_signature\":\"no\"}", 422, "INVALID_FIELD", Some("$.has_signature")),
+        (generate, "{}", 422, "INVALID_FIELD", Some("$.prompt")),
         (generate, "{\"prompt\":\"\"}", 400, "EMPTY_PROMPT", Some("$.prompt")),
         (generate, "{\"prompt\":\"a\",\"tier\":\"sky\"}", 400, "UNKNOWN_TIER", Some("$.tier")),
         (
@@ -136,7 +146,7 @@ async fn over_a_socket(limits: Limits, bytes: &[u8], then: &[u8]) -> String {
             if writer.write_all(&[*byte]).await.is_err() {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(10)).await;
         }
         std::future::pending::<()>().await;
     };
@@ -168,10 +178,51 @@ async fn a_body_of_unknown_length_is_cut_off_at_the_limit() {
 }
 
 #[tokio::test]
-async fn a_body_that_dribbles_in_is_cut_off_by_the_deadline() {
+async fn a_body_that_dribbles_in_is_cut_off_in_the_time_of_a_request() {
     let limits = Limits { request_timeout: Duration::from_millis(200), ..Limits::default() };
     let head = b"POST /api/v1/identity/verify HTTP/1.1\r\nHost: localhost\r\n\
         content-type: application/json\r\ncontent-length: 100000\r\n\r\n";
     let said = over_a_socket(limits, head, b"a").await;
-    assert!(said.starts_with("HTTP/1.1 504") && said.contains("TIMEOUT"), "{said}");
+    assert!(said.starts_with("HTTP/1.1 408") && said.contains("REQUEST_TIMEOUT"), "{said}");
+}
+
+/// A body of which a byte comes every `pause`.
+fn slow_body(text: &'static str, pause: Duration) -> Body {
+    let bytes = stream::iter(text.as_bytes().chunks(1)).then(move |byte| async move {
+        sleep(pause).await;
+        Ok::<_, Infallible>(byte)
+    });
+    Body::from_stream(bytes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_body_is_given_the_time_of_a_head_and_a_dribbling_one_that_of_a_request() {
+    let door = door_with(Mode::Local, Limits::default());
+    let endless = "{\"prompt\":\"a long story, told slowly\"}";
+    for path in [
+        "/api/v1/inference/generate",
+        "/api/v1/identity/sign",
+        "/api/v1/pci/envelope/verify",
+        "/api/v1/actors/identity/stop",
+    ] {
+        for (pause, seconds) in [(3600, 5), (4, 30)] {
+            let started = Instant::now();
+            let answer = door.post(path, slow_body(endless, Duration::from_secs(pause))).await;
+            answer.assert_error(408, "REQUEST_TIMEOUT");
+            assert_eq!(answer.headers[header::CONNECTION], "close");
+            assert_eq!(started.elapsed().as_secs(), seconds, "{path} {pause}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_to_generate_begins_when_the_prompt_has_come() {
+    let generate_timeout = Duration::from_secs(4);
+    let door = door_with(Mode::Local, Limits { generate_timeout, ..Limits::default() });
+    let prompt = "{\"prompt\":\"a\"}";
+    let started = Instant::now();
+    let body = slow_body(prompt, Duration::from_secs(1));
+    let answer = door.post("/api/v1/inference/generate", body).await;
+    answer.assert_error(504, "TIMEOUT");
+    assert_eq!(started.elapsed().as_secs(), prompt.len() as u64 + generate_timeout.as_secs());
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
+use bizra_omega::http::auth::Mode;
 use bizra_omega::http::limits::Limits;
 use bizra_omega::http::server::{Accepting, Readiness, Server};
 use bizra_omega::metrics::Metrics;
@@ -14,6 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
+
+use crate::door::door_with;
 
 const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -328,4 +331,59 @@ async fn whatever_comes_in_the_next_client_is_served() {
     let mut stream = running.connect().await;
     stream.write_all(HELLO).await.unwrap();
     assert!(read_response(&mut stream).await.starts_with("HTTP/1.1 200"));
+}
+
+/// Takes every place with bodies that do not end, and tells what each of them is answered once
+/// another client has been served.
+async fn hold_every_place(limits: Limits, pause: Duration) {
+    let door = door_with(Mode::Local, limits.clone());
+    let running = run(door.router.clone(), limits.clone()).await;
+    let mut holders = tokio::task::JoinSet::new();
+    for _ in 0..limits.connections_max {
+        let (mut reader, mut writer) = running.connect().await.into_split();
+        holders.spawn(async move {
+            let head = b"POST /api/v1/inference/generate HTTP/1.1\r\nHost: localhost\r\n\
+                content-type: application/json\r\ncontent-length: 1000\r\n\r\n";
+            writer.write_all(head).await.unwrap();
+            let dribble = async {
+                while writer.write_all(b" ").await.is_ok() {
+                    sleep(pause).await;
+                }
+                std::future::pending::<()>().await;
+            };
+            let mut said = Vec::new();
+            tokio::select! {
+                () = dribble => {}
+                _ = timeout(PATIENCE, reader.read_to_end(&mut said)) => {}
+            }
+            String::from_utf8(said).unwrap()
+        });
+    }
+    let mut stream = running.connect().await;
+    stream
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let (said, took) = read_to_end(&mut stream).await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    assert!(took < limits.generate_timeout / 2, "{took:?}");
+    for said in holders.join_all().await {
+        assert!(said.starts_with("HTTP/1.1 408"), "{said}");
+        assert!(said.contains("connection: close") && said.contains("REQUEST_TIMEOUT"), "{said}");
+    }
+    running.until_all_are_closed().await;
+}
+
+#[tokio::test]
+async fn silent_bodies_do_not_keep_others_out() {
+    let limits = Limits { connections_max: 8, ..limits() };
+    hold_every_place(limits, PATIENCE).await;
+}
+
+#[tokio::test]
+async fn dribbling_bodies_do_not_keep_others_out() {
+    let request_timeout = Duration::from_millis(300);
+    let header_timeout = Duration::from_secs(5);
+    let limits = Limits { connections_max: 8, request_timeout, header_timeout, ..limits() };
+    hold_every_place(limits, Duration::from_millis(20)).await;
 }
