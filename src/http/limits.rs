@@ -11,7 +11,8 @@ pub struct Limits {
     /// timeouts below make sure of. Default 512: half of the usual limit on open files.
     pub connections_max: usize,
     /// From the connection, or from the first byte of a later request, to the end of its head;
-    /// then the connection is closed. Default 5 s.
+    /// then the connection is closed. Also the longest silence within a body; then 408. Default
+    /// 5 s.
     pub header_timeout: Duration,
     /// Silence between two requests of a connection; then it is closed. Default 20 s: common
     /// clients close theirs after 15 s, and the one who closes should be the client, which knows
@@ -24,8 +25,8 @@ pub struct Limits {
     /// Bytes of a request's body; beyond it 413, at once if the length is declared. Default 1 MiB.
     /// An envelope to verify may have twice as many, since its payload alone may have so many.
     pub body_bytes_max: usize,
-    /// From a request's head to its answer, the reading of the body included; then 504.
-    /// Default 30 s.
+    /// From a request's head to its answer; then 504. Also the longest a body may take to arrive,
+    /// on every route; then 408. Default 30 s.
     pub request_timeout: Duration,
     /// The same for `inference/generate`, to the end of a stream. Default 120 s: 512 tokens at the
     /// pace of a middling model on a slow CPU.
