@@ -114,6 +114,7 @@ pub mod cli {
 }
 
 pub mod actor;
+pub mod clock;
 pub mod config;
 pub mod metrics;
 pub mod node;

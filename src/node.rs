@@ -18,6 +18,7 @@ use crate::adapters::keystore::Keystore;
 use crate::adapters::lock::{DirLock, LockError};
 use crate::adapters::ollama;
 use crate::adapters::store::{Store, StoreError};
+use crate::clock;
 use crate::config::{AuthMode, Config};
 use crate::domain::constitution::{Constitution, ConstitutionError, DEFAULT_TOML};
 use crate::domain::inference::{Tier, request};
@@ -112,11 +113,6 @@ impl StartError {
             | Self::Actors(_) => None,
         }
     }
-
-    /// Whether only another configuration helps.
-    pub fn is_configuration(&self) -> bool {
-        self.key().is_some()
-    }
 }
 
 fn origin_key(error: &OriginError) -> &'static str {
@@ -131,7 +127,6 @@ fn origin_key(error: &OriginError) -> &'static str {
 pub struct Node {
     root: Root,
     roster: Roster,
-    metrics: Metrics,
     address: SocketAddr,
     grace: Duration,
     store: Arc<Store>,
@@ -179,7 +174,7 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
         identity: issuer.clone(),
         store: Arc::clone(&log),
         limits: ReplayLimits::default(),
-        now_ms: envelope::system_now_ms,
+        now_ms: clock::now_ms,
     });
 
     let edge_backend = backend::edge::EdgeBackend::from_config(&config.inference.edge);
@@ -226,7 +221,7 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let settings = plan.settings(Strategy::OneForOne);
     let root = Root::start(supervisor, settings, children).await.map_err(StartError::Actors)?;
     let grace = Duration::from_secs(config.supervisor.shutdown_seconds);
-    let node = Node { root, roster, metrics, address, grace, store, readiness, _lock: lock };
+    let node = Node { root, roster, address, grace, store, readiness, _lock: lock };
     node.introduce(&config).await;
     Ok(node)
 }
@@ -240,11 +235,6 @@ impl Node {
     /// Every address that may be used from outside the tree.
     pub fn roster(&self) -> &Roster {
         &self.roster
-    }
-
-    /// Its metrics.
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
     }
 
     /// Waits until it ends by itself, which it does when a critical actor cannot be kept alive.

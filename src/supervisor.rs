@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::actor::{Announce, Pulse};
+use crate::clock;
 use crate::domain::restart::{self, Effect, ExitClass, Group, GroupRules, Outcome, Standing};
 use crate::messages::addr::Mail;
 use crate::messages::event::Events;
@@ -278,7 +279,7 @@ impl Supervisor {
             warn!(actor = spec.name.as_str(), generation, reason = %text, class = class.as_str(),
                 "actor ended");
             state.last_reason = format!("actor {} ended: {text}", spec.name);
-            let at_ms = now_ms();
+            let at_ms = clock::shown_ms();
             state.failures[child] = Some(Failure { class: class.as_str(), text, at_ms });
             self.tell_why(child, generation, "failed", state);
         }
@@ -391,10 +392,6 @@ fn kill(known: &Known, child: usize, generation: u64) {
 /// A random number in [0, 1) for jitter; in the middle should the system have none to give.
 fn unit() -> f64 {
     getrandom::u32().map_or(0.5, |random| f64::from(random) / (f64::from(u32::MAX) + 1.0))
-}
-
-fn now_ms() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
 impl ractor::Actor for Supervisor {

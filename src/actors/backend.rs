@@ -3,8 +3,6 @@
 pub mod edge;
 pub mod ollama;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use tokio::sync::mpsc;
 
 use crate::domain::inference::{BackendError, Generated};
@@ -48,10 +46,4 @@ async fn answer(
     // Before the answer, so that whoever listens knows that no more text follows it.
     drop(tokens);
     reply.send(outcome);
-}
-
-/// Now, in milliseconds since the Unix epoch.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

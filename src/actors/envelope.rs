@@ -4,7 +4,6 @@
 //! A restart reads the replay window from the store again and loses nothing that was acknowledged.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -41,7 +40,7 @@ pub struct Envelope {
     pub store: Arc<Store>,
     /// How much the replay window remembers.
     pub limits: ReplayLimits,
-    /// The wall clock, in milliseconds since the Unix epoch: [`system_now_ms`] outside tests.
+    /// The wall clock, in milliseconds since the Unix epoch: [`crate::clock::now_ms`] outside tests.
     pub now_ms: fn() -> i64,
 }
 
@@ -54,15 +53,6 @@ pub struct Desk {
     window: Mutex<ReplayWindow>,
     /// The key that signed last. Only a guess at the next: the signature says who made it.
     key: ArcSwapOption<PublicKey>,
-}
-
-/// Milliseconds since the Unix epoch by the system's clock; negative before it.
-pub fn system_now_ms() -> i64 {
-    let ms = |span: std::time::Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => ms(since),
-        Err(before) => -ms(before.duration()),
-    }
 }
 
 impl Actor for Envelope {

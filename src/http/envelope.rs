@@ -1,7 +1,5 @@
 //! Envelopes: made, and checked.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
@@ -9,6 +7,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::clock;
 use crate::domain::bytes::from_hex;
 use crate::domain::envelope::{Draft, EnvelopeId, Parent, TTL_S_MAX};
 use crate::domain::id::NodeId;
@@ -114,11 +113,10 @@ fn invalid_hex(path: &str, error: &impl ToString) -> ApiError {
     ApiError::invalid("INVALID_HEX", error.to_string()).details(path)
 }
 
-/// The wall clock, to the millisecond.
+/// The wall clock, unless it cannot be right.
 fn now_ms() -> Result<i64, ApiError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-    now.and_then(|now| i64::try_from(now.as_millis()).ok())
-        .ok_or_else(|| ApiError::internal("the clock stands before 1970"))
+    let now = Some(clock::now_ms()).filter(|now| *now >= 0);
+    now.ok_or_else(|| ApiError::internal("the clock stands before 1970"))
 }
 
 /// What else may be asked of `POST /pci/envelope/verify`.

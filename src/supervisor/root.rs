@@ -33,7 +33,6 @@ pub struct Exit {
 pub struct Root {
     addr: Addr<SupervisorMsg>,
     myself: Myself,
-    ready: watch::Receiver<bool>,
     exit: watch::Receiver<Option<Exit>>,
 }
 
@@ -65,7 +64,7 @@ impl Root {
         let announce: Announce = Box::new(|_| {});
         let (myself, _) = <Supervisor as ractor::Actor>::spawn(None, supervisor, announce).await?;
         addr.bind(1, myself.clone());
-        let root = Self { addr, myself, ready: is_ready.clone(), exit: has_exit };
+        let root = Self { addr, myself, exit: has_exit };
         // The channel closes when the supervisor ends before that.
         if is_ready.wait_for(|ready| *ready).await.is_err() {
             return Err(root.ended().await.reason.into());
@@ -76,11 +75,6 @@ impl Root {
     /// Its address.
     pub fn addr(&self) -> &Addr<SupervisorMsg> {
         &self.addr
-    }
-
-    /// Whether every child has come up once.
-    pub fn is_ready(&self) -> bool {
-        *self.ready.borrow()
     }
 
     /// Waits until it has ended, and says why.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, header};
-use bizra_omega::actors::envelope::{self, Envelope, system_now_ms};
+use bizra_omega::actors::envelope::{self, Envelope};
 use bizra_omega::actors::gate_chain::{self, GateChain};
 use bizra_omega::actors::identity::{self, Identity};
 use bizra_omega::adapters::keystore::Keystore;
@@ -45,7 +45,7 @@ async fn node() -> Node {
             identity: signer.clone(),
             store: store.clone(),
             limits: ReplayLimits::default(),
-            now_ms: system_now_ms,
+            now_ms: bizra_omega::clock::now_ms,
         });
     let (gate_chain_child, gate_chain) =
         ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 64, metrics, move || GateChain {

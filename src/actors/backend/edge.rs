@@ -10,10 +10,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{info, warn};
 
 use crate::actor::{Actor, Failure, Turn};
-use crate::actors::backend::{answer, now_ms};
+use crate::actors::backend::answer;
 use crate::adapters::edge::demo::{DEMO, DEMO_NAME, DEMO_NOTE};
 use crate::adapters::edge::generate::{Limits, generate};
 use crate::adapters::edge::model::{EdgeModel, ModelSource};
+use crate::clock;
 use crate::config;
 use crate::domain::inference::{BackendError, Generated, InferenceRequest, ModelInfo, Tier};
 use crate::messages::backend::BackendMsg;
@@ -188,7 +189,7 @@ impl EdgeBackend {
             context_length: None,
             is_available: false,
             is_loaded: false,
-            last_seen_ms: now_ms(),
+            last_seen_ms: clock::shown_ms(),
             note: None,
         };
         match load {

@@ -8,9 +8,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::actor::{Actor, Failure, Turn};
-use crate::actors::backend::{answer, now_ms};
+use crate::actors::backend::answer;
 use crate::adapters::ollama::chat::Part;
 use crate::adapters::ollama::{Description, Server, ServerError, Waits};
+use crate::clock;
 use crate::config;
 use crate::domain::inference::route::is_same_model;
 use crate::domain::inference::{BackendError, Generated, InferenceRequest, ModelInfo, Tier};
@@ -91,7 +92,7 @@ impl OllamaBackend {
                     let (url, models) = (self.server.url().as_str(), models.len());
                     info!(actor = NAME, url, models, "Ollama server found");
                 }
-                Seen { models: models.into(), at_ms: now_ms(), sight: Sight::Present }
+                Seen { models: models.into(), at_ms: clock::shown_ms(), sight: Sight::Present }
             }
             Err(error) => {
                 if before.sight == Sight::Present {

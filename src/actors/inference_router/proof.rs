@@ -1,9 +1,8 @@
 //! What an answer's envelope says.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::domain::digest::domain_separated_digest;
 use crate::domain::envelope::{Draft, EnvelopeId};
 use crate::domain::gate::Receipt;
@@ -35,7 +34,7 @@ impl Proof<'_> {
         };
         Ok(Draft {
             id: envelope_id(self.request_id)?,
-            timestamp_ms: now_ms(),
+            timestamp_ms: clock::now_ms().max(0),
             ttl_s: TTL_S,
             audience: None,
             provenance: Vec::new(),
@@ -103,9 +102,4 @@ fn envelope_id(request_id: &str) -> Result<EnvelopeId, InferenceError> {
     let mut id = [0; 16];
     id.copy_from_slice(&digest.as_bytes()[..16]);
     Ok(EnvelopeId(id))
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
