@@ -10,9 +10,12 @@ pub mod domain {
     pub mod constitution;
     pub mod digest;
     pub mod envelope;
+    pub mod fate;
     pub mod gate;
+    pub mod harm;
     pub mod id;
     pub mod identity;
+    pub mod ihsan;
     pub mod inference;
     pub mod json;
     pub mod reject;

@@ -104,11 +104,9 @@ impl Kind {
     /// The category it counts in.
     pub const fn category(self) -> Category {
         match self {
-            Self::PrivateKey
-            | Self::ApiKey
-            | Self::Token
-            | Self::Assigned
-            | Self::UrlPassword => Category::Secrets,
+            Self::PrivateKey | Self::ApiKey | Self::Token | Self::Assigned | Self::UrlPassword => {
+                Category::Secrets
+            }
             Self::Card | Self::Iban | Self::NationalId | Self::Email | Self::Phone => {
                 Category::Personal
             }

@@ -14,6 +14,9 @@ use crate::domain::id::NodeId;
 /// Put before the header of an envelope when it is signed.
 const ENVELOPE_TAG: &[u8] = b"bizra-pci-env-v2:";
 
+/// Put before what a person approves when their key signs it.
+const APPROVAL_TAG: &[u8] = b"bizra-pci-approval-v1:";
+
 /// Characters in a label.
 pub const LABEL_CHARS_MAX: usize = 64;
 
@@ -177,6 +180,8 @@ pub enum KeyUse {
     Message,
     /// The canonical header of an envelope, after its tag.
     Envelope,
+    /// What a person approves, in its canonical form, after its tag.
+    Approval,
 }
 
 impl KeyUse {
@@ -185,6 +190,7 @@ impl KeyUse {
         match self {
             Self::Message => then(domain_separated_digest(message).to_hex().as_bytes()),
             Self::Envelope => then(&[ENVELOPE_TAG, message].concat()),
+            Self::Approval => then(&[APPROVAL_TAG, message].concat()),
         }
     }
 }

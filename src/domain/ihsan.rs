@@ -97,7 +97,7 @@ impl Dimension {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
     /// The text itself, for the contract.
-    pub text: &'a str,
+    pub text: Option<&'a str>,
     /// The tokens it has, as its model counted them.
     pub tokens: Option<u64>,
     /// What was detected in it.

@@ -13,9 +13,23 @@ const CHOSEN: u8 = 40;
 
 /// How names end that stand for a secret; lower case, without separators.
 const NAMES: &[&[u8]] = &[
-    b"password", b"passwd", b"passphrase", b"pwd", b"secret", b"secretkey", b"token", b"apikey",
-    b"accesskey", b"privatekey", b"accountkey", b"credential", b"credentials", b"authkey",
-    b"signingkey", b"encryptionkey", b"masterkey",
+    b"password",
+    b"passwd",
+    b"passphrase",
+    b"pwd",
+    b"secret",
+    b"secretkey",
+    b"token",
+    b"apikey",
+    b"accesskey",
+    b"privatekey",
+    b"accountkey",
+    b"credential",
+    b"credentials",
+    b"authkey",
+    b"signingkey",
+    b"encryptionkey",
+    b"masterkey",
 ];
 
 /// Longest name that is read from its anchor on.
@@ -98,10 +112,8 @@ fn weigh(value: &[u8], is_quoted: bool) -> Option<u8> {
         return None;
     }
     let shape = Shape::of(value);
-    let is_chosen = is_quoted
-        && shape.kinds() >= 3
-        && shape.lower + shape.upper >= 3
-        && shape.centibits >= 250;
+    let is_chosen =
+        is_quoted && shape.kinds() >= 3 && shape.lower + shape.upper >= 3 && shape.centibits >= 250;
     if !(shape.is_drawn() || is_chosen) || is_sample(value) || is_reference(value) {
         return None;
     }
@@ -122,7 +134,9 @@ fn is_reference(value: &[u8]) -> bool {
     value.starts_with(b"$")
         || value.starts_with(b"/")
         || value.starts_with(b"./")
-        || [&b"${"[..], b"{{", b"://", b"::", b"()", b"<", b"{", b"%s", b"..."].into_iter().any(holds)
+        || [&b"${"[..], b"{{", b"://", b"::", b"()", b"<", b"{", b"%s", b"..."]
+            .into_iter()
+            .any(holds)
 }
 
 fn has_word(value: &[u8], words: &[&[u8]]) -> bool {

@@ -137,7 +137,9 @@ mod tests {
 
     #[test]
     fn drawn_and_written_texts_differ() {
-        for drawn in ["q7Zk2LmX9vB4tR8w", "9f86d081884c7d659a2feaa0c55ad015", "kP3-x9_Qm2/7Tz+LwB5r"] {
+        for drawn in
+            ["q7Zk2LmX9vB4tR8w", "9f86d081884c7d659a2feaa0c55ad015", "kP3-x9_Qm2/7Tz+LwB5r"]
+        {
             assert!(Shape::of(drawn.as_bytes()).is_drawn(), "{drawn}");
         }
         for written in [

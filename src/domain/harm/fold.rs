@@ -234,9 +234,7 @@ impl Run {
         let is_hidden = match self.ink {
             Ink::Visible => false,
             // The flags of England, Scotland and Wales are a black flag and up to six tags.
-            Ink::Tag => {
-                !(self.before == '\u{1f3f4}' && self.last == '\u{e007f}' && self.len <= 7)
-            }
+            Ink::Tag => !(self.before == '\u{1f3f4}' && self.last == '\u{e007f}' && self.len <= 7),
             Ink::Selector => self.len >= 2,
             Ink::ZeroWidth => self.len >= BITS_MIN,
         };

@@ -70,7 +70,10 @@ fn number(text: &[u8], at: usize, tally: &mut Tally) -> Option<usize> {
         return None;
     }
     let number = Number::read(text, at);
-    number.card(text, tally).or_else(|| number.ssn(text, tally)).or_else(|| number.phone(text, tally))
+    number
+        .card(text, tally)
+        .or_else(|| number.ssn(text, tally))
+        .or_else(|| number.phone(text, tally))
 }
 
 /// Groups of digits with one separator throughout.
@@ -299,9 +302,9 @@ struct Digits<'a>(&'a [u8]);
 
 impl Digits<'_> {
     fn value(self) -> u64 {
-        self.0.iter().fold(0, |value: u64, digit| {
-            value.wrapping_mul(10).wrapping_add(u64::from(*digit))
-        })
+        self.0
+            .iter()
+            .fold(0, |value: u64, digit| value.wrapping_mul(10).wrapping_add(u64::from(*digit)))
     }
 
     /// Prefix and length of a network (ISO/IEC 7812), and the check digit of Luhn.
@@ -360,27 +363,47 @@ impl Digits<'_> {
             6_200_000_000_000_005,
         ];
         // Visa's range 400000 is issued to test systems only.
-        self.distinct() <= 2 || self.0.starts_with(&[4, 0, 0, 0, 0, 0]) || PUBLISHED.contains(&self.value())
+        self.distinct() <= 2
+            || self.0.starts_with(&[4, 0, 0, 0, 0, 0])
+            || PUBLISHED.contains(&self.value())
     }
 }
 
 /// Countries and the lengths of their numbers (SWIFT's registry of IBANs, ISO 13616).
-const COUNTRIES: &[u8] = b"AD24AE23AL28AT20AZ28BA20BE16BG22BH22BI27BR29BY28CH21CR22CY28CZ24DE22DJ27\
+const COUNTRIES: &[u8] =
+    b"AD24AE23AL28AT20AZ28BA20BE16BG22BH22BI27BR29BY28CH21CR22CY28CZ24DE22DJ27\
 DK18DO28EE20EG29ES24FI18FK18FO18FR27GB22GE22GI23GL18GR27GT28HN28HR21HU28IE22IL23IQ23IS26IT27JO30\
 KW30KZ20LB28LC32LI21LT20LU20LV21LY25MC27MD24ME22MK19MN20MR27MT31MU30NI28NL18NO15OM23PK24PL28PS29\
 PT25QA29RO24RS22RU33SA24SC31SD18SE24SI19SK24SM27SO23ST25SV28TL23TN24TR26UA29VA22VG24XK20YE30";
 
 /// The examples that the registry and encyclopedias print.
 const IBANS_PUBLISHED: &[&[u8]] = &[
-    b"AE070331234567890123456", b"AT611904300234573201", b"BE68539007547034",
-    b"CH9300762011623852957", b"CZ6508000000192000145399", b"DE89370400440532013000",
-    b"DK5000400440116243", b"ES9121000418450200051332", b"FI2112345600000785",
-    b"FR1420041010050500013M02606", b"GB29NWBK60161331926819", b"GB82WEST12345698765432",
-    b"GR1601101250000000012300695", b"HU42117730161111101800000000", b"IE29AIBK93115212345678",
-    b"IT60X0542811101000000123456", b"LU280019400644750000", b"MT84MALT011000012345MTLCAST001S",
-    b"NL91ABNA0417164300", b"NO9386011117947", b"PL61109010140000071219812874",
-    b"PT50000201231234567890154", b"RO49AAAA1B31007593840000", b"SA0380000000608010167519",
-    b"SE4550000000058398257466", b"TR330006100519786457841326",
+    b"AE070331234567890123456",
+    b"AT611904300234573201",
+    b"BE68539007547034",
+    b"CH9300762011623852957",
+    b"CZ6508000000192000145399",
+    b"DE89370400440532013000",
+    b"DK5000400440116243",
+    b"ES9121000418450200051332",
+    b"FI2112345600000785",
+    b"FR1420041010050500013M02606",
+    b"GB29NWBK60161331926819",
+    b"GB82WEST12345698765432",
+    b"GR1601101250000000012300695",
+    b"HU42117730161111101800000000",
+    b"IE29AIBK93115212345678",
+    b"IT60X0542811101000000123456",
+    b"LU280019400644750000",
+    b"MT84MALT011000012345MTLCAST001S",
+    b"NL91ABNA0417164300",
+    b"NO9386011117947",
+    b"PL61109010140000071219812874",
+    b"PT50000201231234567890154",
+    b"RO49AAAA1B31007593840000",
+    b"SA0380000000608010167519",
+    b"SE4550000000058398257466",
+    b"TR330006100519786457841326",
 ];
 
 /// A country, two check digits, and the length that the country has; modulo 97 it leaves 1.

@@ -135,14 +135,7 @@ const fn token(prefix: &'static [u8], len_min: usize, len_max: usize) -> Prefixe
 }
 
 const fn key(prefix: &'static [u8], len_min: usize, len_max: usize) -> Prefixed {
-    Prefixed {
-        prefix,
-        kind: Kind::ApiKey,
-        percent: OPENS,
-        len_min,
-        len_max,
-        is_part: is_url_safe,
-    }
+    Prefixed { prefix, kind: Kind::ApiKey, percent: OPENS, len_min, len_max, is_part: is_url_safe }
 }
 
 /// Longer prefixes stand before those they begin with.
@@ -280,13 +273,25 @@ fn is_random(token: &[u8]) -> bool {
 /// Whether documentation wrote it: says so, or holds a run of one character.
 pub(super) fn is_sample(token: &[u8]) -> bool {
     const WORDS: [&[u8]; 16] = [
-        b"example", b"sample", b"placeholder", b"changeme", b"change_me", b"change-me", b"dummy",
-        b"redacted", b"your", b"insert", b"replace", b"foobar", b"123456789", b"abcdefgh",
-        b"lorem", b"fake",
+        b"example",
+        b"sample",
+        b"placeholder",
+        b"changeme",
+        b"change_me",
+        b"change-me",
+        b"dummy",
+        b"redacted",
+        b"your",
+        b"insert",
+        b"replace",
+        b"foobar",
+        b"123456789",
+        b"abcdefgh",
+        b"lorem",
+        b"fake",
     ];
-    let says_so = |word: &[u8]| {
-        token.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
-    };
+    let says_so =
+        |word: &[u8]| token.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
     let is_filled = token.windows(5).any(|five| five.iter().all(|byte| *byte == five[0]));
     is_filled || WORDS.into_iter().any(says_so)
 }

@@ -227,7 +227,8 @@ impl Reader {
     fn become_free(&mut self, roles: Roles, tally: &mut Tally) {
         let Some(phrase) = Self::go_on(&mut self.becoming, self.index, roles) else { return };
         let has = |role| phrase.since.has(role);
-        let is_anything = phrase.verb.has(Roles::DO) && has(Roles::ANYTHING) && roles.has(Roles::NOW);
+        let is_anything =
+            phrase.verb.has(Roles::DO) && has(Roles::ANYTHING) && roles.has(Roles::NOW);
         let is_free = has(Roles::FREE) && (has(Roles::NOW) || !phrase.verb.has(Roles::ARE));
         if (is_free && !phrase.verb.has(Roles::DO)) || is_anything {
             tally.add(Kind::Persona, phrase.at, PERSONA);
@@ -248,16 +249,39 @@ impl Reader {
 /// Looks for a mark of a role at `at`; returns where it ends.
 pub(super) fn probe_role(text: &[u8], at: usize, tally: &mut Tally) -> Option<usize> {
     const SYSTEM: &[&[u8]] = &[
-        b"<|im_start|>system", b"<|im_start|>developer", b"<|start_header_id|>system",
-        b"<|start|>system", b"<|start|>developer", b"<|system|>", b"<|developer|>", b"<<sys>>",
+        b"<|im_start|>system",
+        b"<|im_start|>developer",
+        b"<|start_header_id|>system",
+        b"<|start|>system",
+        b"<|start|>developer",
+        b"<|system|>",
+        b"<|developer|>",
+        b"<<sys>>",
     ];
     const TURN: &[&[u8]] = &[
-        b"<|im_start|>", b"<|im_end|>", b"<|eot_id|>", b"<|start_header_id|>", b"<|user|>",
-        b"<|assistant|>", b"<|end|>", b"<|endoftext|>", b"<start_of_turn>", b"[inst]", b"[/inst]",
+        b"<|im_start|>",
+        b"<|im_end|>",
+        b"<|eot_id|>",
+        b"<|start_header_id|>",
+        b"<|user|>",
+        b"<|assistant|>",
+        b"<|end|>",
+        b"<|endoftext|>",
+        b"<start_of_turn>",
+        b"[inst]",
+        b"[/inst]",
     ];
     const HEADING: &[&[u8]] = &[
-        b"# instruction:", b"# instructions:", b"# system:", b"# system prompt", b"<system>",
-        b"</system>", b"<system-prompt>", b"<system_prompt>", b"[system](#", b"[system message]",
+        b"# instruction:",
+        b"# instructions:",
+        b"# system:",
+        b"# system prompt",
+        b"<system>",
+        b"</system>",
+        b"<system-prompt>",
+        b"<system_prompt>",
+        b"[system](#",
+        b"[system message]",
     ];
     let rest = &text[at..];
     let begins = |marks: &[&[u8]]| {

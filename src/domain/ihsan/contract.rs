@@ -153,12 +153,25 @@ impl Clause {
 /// letter or digit before it.
 fn is_sentence(text: &str) -> bool {
     let is_closing = |c: char| {
-        matches!(c, '"' | '\'' | ')' | ']' | '}' | '\u{201d}' | '\u{2019}' | '\u{bb}' | '*' | '_' | '`')
+        matches!(
+            c,
+            '"' | '\'' | ')' | ']' | '}' | '\u{201d}' | '\u{2019}' | '\u{bb}' | '*' | '_' | '`'
+        )
     };
     let body = text.trim_end().trim_end_matches(is_closing);
     let ends = |c: char| {
-        matches!(c, '.' | '!' | '?' | '\u{2026}' | '\u{3002}' | '\u{ff01}' | '\u{ff1f}' | '\u{61f}'
-            | '\u{6d4}' | '\u{964}')
+        matches!(
+            c,
+            '.' | '!'
+                | '?'
+                | '\u{2026}'
+                | '\u{3002}'
+                | '\u{ff01}'
+                | '\u{ff1f}'
+                | '\u{61f}'
+                | '\u{6d4}'
+                | '\u{964}'
+        )
     };
     body.ends_with(ends) && body.chars().any(char::is_alphanumeric)
 }

@@ -125,8 +125,9 @@ fn correctness(facts: &Facts<'_>) -> Verified {
     if facts.contract.is_empty() {
         return Err(Unverified::NoFacts("contract"));
     }
+    let text = facts.text.ok_or(Unverified::NoFacts("text"))?;
     let (mut kept, mut first_broken, mut unknown) = (0, None, None);
-    let mut text = contract::Text::new(facts.text, facts.tokens);
+    let mut text = contract::Text::new(text, facts.tokens);
     for (index, clause) in facts.contract.iter().enumerate() {
         match clause.check(&mut text) {
             Outcome::Kept => kept += 1,
