@@ -69,6 +69,10 @@ const GRAMS: &[(&[u8; 4], u32, bool)] = &[
     (b"ekey", 5, true),
     (b"tkey", 5, true),
     (b"ikey", 2, true),
+    (b"hkey", 5, true),
+    (b"gkey", 5, true),
+    (b"nkey", 5, true),
+    (b"rkey", 5, true),
     (b"pwd?", 3, true),
     // Marks of roles.
     (b"<sys", 0, true),
@@ -94,6 +98,7 @@ const GRAMS: &[(&[u8; 4], u32, bool)] = &[
     (b"\"dan", 7, true),
     (b"tell", 7, true),
     (b"\ndan", 7, true),
+    (b"peat", 9, true),
     (b"nyth", 8, true),
     (b"nstr", 8, true),
     (b"rrid", 8, true),
@@ -173,6 +178,12 @@ pub(super) struct Glance {
 impl Glance {
     pub(super) fn is_clean(self) -> bool {
         self.hits == 0 && self.seen & (AT | FOREIGN) == 0 && self.digits < DIGITS_MIN
+    }
+
+    /// What a text would look like that has everything.
+    #[cfg(test)]
+    pub(super) fn all() -> Self {
+        Self { seen: u64::MAX, hits: u64::MAX, digits: usize::MAX }
     }
 
     pub(super) fn has_foreign(self) -> bool {

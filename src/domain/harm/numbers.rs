@@ -110,10 +110,9 @@ impl Number {
                 number.is_whole = number.groups_len > 0 && number.separator == Some(b' ');
                 break;
             }
-            for (place, byte) in number.digits[number.len..].iter_mut().zip(rest) {
+            for (place, byte) in number.digits[number.len..].iter_mut().zip(&rest[..len]) {
                 *place = byte - b'0';
             }
-            number.digits[number.len + len..].fill(0);
             number.len += len;
             number.groups[number.groups_len] = len;
             number.groups_len += 1;
@@ -321,7 +320,7 @@ impl Digits<'_> {
             620_000..=629_999 => &[16, 17, 18, 19],
             _ => return false,
         };
-        lengths.contains(&self.0.len()) && self.has_luhn() && self.distinct() > 2
+        lengths.contains(&self.0.len()) && self.has_luhn() && self.distinct() > 1
     }
 
     fn distinct(self) -> u32 {

@@ -77,7 +77,7 @@ pub(super) fn find(
             b'\'' if len > 0 => {}
             _ => {
                 if len > 0 {
-                    reader.word(word.get(..len).map_or(Roles::NONE, roles), start, tally);
+                    reader.word(roles_at(text, start, word.get(..len)), start, tally);
                     len = 0;
                 }
                 if matches!(byte, b'.' | b'!' | b'?' | b';') {
@@ -90,9 +90,20 @@ pub(super) fn find(
         }
     }
     if len > 0 {
-        reader.word(word.get(..len).map_or(Roles::NONE, roles), start, tally);
+        reader.word(roles_at(text, start, word.get(..len)), start, tally);
     }
     Some(())
+}
+
+/// The roles of the word at `start`. The name of three letters counts only behind a space or a
+/// quotation mark: everywhere else it is a piece of something.
+fn roles_at(text: &[u8], start: usize, word: Option<&[u8]>) -> Roles {
+    let is_free = start > 0 && b" \n\"".contains(&text[start - 1]);
+    match word {
+        Some(b"dan") if !is_free => Roles::NONE,
+        Some(word) => roles(word),
+        None => Roles::NONE,
+    }
 }
 
 /// A phrase that has begun: when, where, and the roles since.
@@ -135,7 +146,9 @@ impl Reader {
         self.become_free(roles, tally);
         self.hide(roles, tally);
 
-        if roles.has(Roles::DROP) || roles.has(Roles::SET_ASIDE) {
+        // "Do not forget" drops nothing; only the very next word is meant.
+        let is_kept = self.negation.is_some_and(|(until, _)| self.index + 2 == until);
+        if (roles.has(Roles::DROP) || roles.has(Roles::SET_ASIDE)) && !is_kept {
             self.dropping = begin(self.index);
         } else if let Some(at) = negation.filter(|_| roles.has(Roles::FOLLOW)) {
             self.dropping =
@@ -184,8 +197,8 @@ impl Reader {
             || is_taught
         {
             Some(OVERRIDE)
-        } else if has(Roles::YOUR) && (is_ordered || is_prompted)
-            || is_ordered && has(Roles::ALL) && is_drop
+        } else if (has(Roles::YOUR) && (roles.has(Roles::INSTRUCTIONS) || roles.has(Roles::PROMPT)))
+            || (has(Roles::ALL) && is_drop && roles.has(Roles::INSTRUCTIONS))
         {
             Some(OVERRIDE_VAGUE)
         } else {
@@ -209,7 +222,7 @@ impl Reader {
     fn ask(&mut self, roles: Roles, tally: &mut Tally) {
         let Some(phrase) = Self::go_on(&mut self.asking, self.index, roles) else { return };
         let has = |role| phrase.since.has(role);
-        let is_told = has(Roles::PROMPT) || has(Roles::INSTRUCTIONS);
+        let is_told = has(Roles::PROMPT) || has(Roles::NAMED);
         let is_system = has(Roles::SYSTEM) || has(Roles::BEFORE);
         if is_told && has(Roles::YOUR) && (is_system || phrase.verb.has(Roles::REVEAL)) {
             tally.add(Kind::Extraction, phrase.at, EXTRACTION);

@@ -42,6 +42,8 @@ impl Roles {
     pub(super) const FREE: Self = Self(1 << 23);
     pub(super) const TELL: Self = Self(1 << 24);
     pub(super) const USER: Self = Self(1 << 25);
+    /// Instructions by that name.
+    pub(super) const NAMED: Self = Self(1 << 26);
 
     pub(super) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -52,14 +54,15 @@ impl Roles {
     }
 }
 
-/// The roles of a word in lower case.
+/// The roles of a word in lower case. Each phrase has a word in it that holds one of the grams of
+/// the glance; a test holds that none gets past it.
 pub(super) fn roles(word: &[u8]) -> Roles {
     match word {
         b"ignore" | b"disregard" | b"forget" | b"ignoriere" | b"ignorieren" | b"vergiss"
         | b"missachte" | b"ignorez" | b"ignorer" | b"oublie" | b"oubliez" | b"ignora"
         | b"ignorad" | b"olvida" | b"olvidad" | b"dimentica" | b"ignorate" | b"esqueca"
         | b"ignorar" | b"negeer" | b"vergeet" => Roles::DROP,
-        b"override" | b"bypass" | b"overrule" => Roles::SET_ASIDE,
+        b"override" | b"bypass" => Roles::SET_ASIDE,
         b"follow" | b"obey" | b"following" | b"obeying" => Roles::FOLLOW,
         b"not" | b"dont" | b"never" | b"stop" | b"without" | b"cease" => Roles::NOT,
         b"previous" | b"prior" | b"above" | b"preceding" | b"earlier" | b"foregoing"
@@ -69,8 +72,10 @@ pub(super) fn roles(word: &[u8]) -> Roles {
         | b"voorgaande" | b"before" => Roles::BEFORE,
         b"all" | b"any" | b"every" | b"alle" | b"toutes" | b"todas" | b"tutte" => Roles::ALL,
         b"your" | b"deine" | b"tes" | b"vos" | b"tus" | b"tue" | b"suas" => Roles::YOUR,
-        b"instructions" | b"directions" | b"directives" | b"guidelines" | b"anweisungen"
-        | b"instruktionen" | b"instrucciones" | b"istruzioni" | b"instrucoes" | b"instructies" => {
+        b"instructions" | b"instruktionen" | b"instrucciones" | b"instrucoes" | b"instructies" => {
+            Roles::INSTRUCTIONS.with(Roles::NAMED)
+        }
+        b"directions" | b"directives" | b"guidelines" | b"anweisungen" | b"istruzioni" => {
             Roles::INSTRUCTIONS
         }
         b"prompt" | b"prompts" => Roles::PROMPT,
@@ -82,16 +87,12 @@ pub(super) fn roles(word: &[u8]) -> Roles {
         b"told" | b"instructed" | b"taught" => Roles::TOLD,
         b"system" | b"initial" | b"hidden" | b"original" | b"developer" => Roles::SYSTEM,
         b"safety" | b"ethical" | b"ethics" | b"moral" | b"content" => Roles::SAFETY,
-        b"reveal" => Roles::REVEAL.with(Roles::TELL),
-        b"leak" | b"divulge" | b"disclose" | b"exfiltrate" => Roles::REVEAL,
-        b"print" | b"show" | b"output" | b"display" | b"give" | b"write" | b"what" | b"whats" => {
-            Roles::SHOW
-        }
-        b"repeat" | b"recite" | b"echo" => Roles::SHOW.with(Roles::REPEAT),
+        b"reveal" | b"leak" | b"divulge" | b"disclose" | b"exfiltrate" => Roles::REVEAL,
+        b"print" | b"show" | b"output" | b"display" | b"give" | b"write" | b"what" | b"whats"
+        | b"recite" | b"echo" => Roles::SHOW,
+        b"repeat" => Roles::SHOW.with(Roles::REPEAT),
         b"tell" => Roles::SHOW.with(Roles::TELL),
-        b"telling" | b"inform" | b"informing" | b"alert" | b"alerting" | b"notify" | b"mention" => {
-            Roles::TELL
-        }
+        b"telling" => Roles::TELL,
         b"words" | b"text" => Roles::WORDS,
         b"are" => Roles::BECOME.with(Roles::ARE),
         b"act" | b"pretend" | b"become" | b"roleplay" => Roles::BECOME,
