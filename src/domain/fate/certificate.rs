@@ -119,7 +119,7 @@ impl Certificate {
             return Some(format!("missing: {}", self.missing.join(", ")));
         }
         let failed = self.inequalities.iter().find(|inequality| !inequality.holds);
-        Some(failed.map_or_else(|| "nothing was compared".to_owned(), Inequality::to_text))
+        Some(failed.map_or_else(|| "nothing was compared".to_owned(), |one| one.to_text()))
     }
 
     /// The certificate as it is signed.
@@ -130,7 +130,7 @@ impl Certificate {
                 (predicate.as_str().to_owned(), self.predicate_holds(predicate).into())
             })
             .collect();
-        let inequalities: Vec<Value> = self.inequalities.iter().map(Inequality::to_json).collect();
+        let inequalities: Vec<Value> = self.inequalities.iter().map(|one| one.to_json()).collect();
         json!({
             "decider": DECIDER,
             "version": VERSION,
@@ -143,14 +143,14 @@ impl Certificate {
 }
 
 impl Inequality {
-    fn to_text(&self) -> String {
+    fn to_text(self) -> String {
         let side = |side: Option<f64>| side.map_or("nothing".to_owned(), |side| side.to_string());
         let (left, right) = (side(self.left), side(self.right));
         let (predicate, comparator) = (self.predicate.as_str(), self.comparator.as_str());
         format!("{predicate}: {} is {left}, not {comparator} {right}", self.name)
     }
 
-    fn to_json(&self) -> Value {
+    fn to_json(self) -> Value {
         json!({
             "predicate": self.predicate.as_str(),
             "name": self.name,

@@ -114,6 +114,11 @@ fn weigh(value: &[u8], is_quoted: bool) -> Option<u8> {
     let shape = Shape::of(value);
     let is_chosen =
         is_quoted && shape.kinds() >= 3 && shape.lower + shape.upper >= 3 && shape.centibits >= 250;
+    // A constant of a program, or a path of names. What dots join otherwise has a form of its own.
+    let is_constant = shape.lower == 0 && value.contains(&b'_');
+    if !is_quoted && (is_constant || value.contains(&b'.')) {
+        return None;
+    }
     if !(shape.is_drawn() || is_chosen) || is_sample(value) || is_reference(value) {
         return None;
     }
@@ -141,7 +146,7 @@ fn is_reference(value: &[u8]) -> bool {
 
 fn has_word(value: &[u8], words: &[&[u8]]) -> bool {
     let holds = |word: &&[u8]| value.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word));
-    words.iter().any(|word| holds(word))
+    words.iter().any(holds)
 }
 
 fn is_bearer(text: &[u8]) -> bool {
@@ -176,7 +181,9 @@ pub(super) fn probe_url(text: &[u8], start: usize, at: usize, tally: &mut Tally)
         .into_iter()
         .any(|name| host.starts_with(name));
     let shape = Shape::of(password);
-    let is_strong = shape.len >= 8 && shape.digits > 0 && shape.lower + shape.upper > 2;
+    // The digits of an escape are not those of the password.
+    let escapes = password.iter().filter(|byte| **byte == b'%').count();
+    let is_strong = shape.len >= 8 && shape.digits > 2 * escapes && shape.lower + shape.upper > 2;
     let is_word = has_word(password, &[b"password", b"passwd", b"secret", b"token", b"test"]);
     if is_strong && !is_word && !is_local && !is_sample(password) && !is_reference(password) {
         tally.add(Kind::UrlPassword, start + scheme + 3, URL_PASSWORD);

@@ -143,7 +143,9 @@ fn address(text: &[u8], at: usize, tally: &mut Tally) {
     let is = |words: &[&[u8]], word: &[u8]| words.iter().any(|w| w.eq_ignore_ascii_case(word));
     let is_top = (2..=24).contains(&end.len()) && end.iter().all(u8::is_ascii_alphabetic);
     let is_name = is_top && end.len() < domain.len() && !is(ENDS, end);
-    let is_empty_label = domain.split(|byte| *byte == b'.').any(<[u8]>::is_empty);
+    if !is_name || domain.split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
+        return;
+    }
     let is_nobodys = is(OFFICES, local)
         || NOBODYS.iter().any(|name| {
             let tail = domain.len().checked_sub(name.len());
@@ -151,7 +153,7 @@ fn address(text: &[u8], at: usize, tally: &mut Tally) {
                 domain[at..].eq_ignore_ascii_case(name) && (at == 0 || domain[at - 1] == b'.')
             })
         });
-    if is_name && !is_empty_label && !is_nobodys {
+    if !is_nobodys {
         let normal = [local, b"@", domain].into_iter().flatten().map(u8::to_ascii_lowercase);
         tally.add_contact(Kind::Email, start, normal);
     }

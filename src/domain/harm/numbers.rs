@@ -62,8 +62,8 @@ fn number(text: &[u8], at: usize, tally: &mut Tally) -> Option<usize> {
     let is_open = begins_word(text, at)
         && match at.checked_sub(1).map(|before| text[before]) {
             Some(b'.' | b'/' | b'$') => false,
-            // A dash goes on with a number, unless there is none before it.
-            Some(b'-') => at < 2 || !text[at - 2].is_ascii_digit(),
+            // A dash joins numbers and makes them negative, unless it joins to a word.
+            Some(b'-') => at >= 2 && text[at - 2].is_ascii_alphabetic(),
             _ => true,
         };
     if !is_open {
@@ -180,8 +180,8 @@ impl Number {
         if matches!(area, 0 | 666 | 900..) || group == 0 || serial == 0 {
             return None;
         }
-        // Two that were printed in wallets and leaflets, and the one that everybody writes.
-        let is_published = matches!(value, 78_051_120 | 219_099_999 | 123_456_789);
+        // Two that were printed in wallets and leaflets, and those that everybody writes.
+        let is_published = matches!(value, 78_051_120 | 219_099_999 | 123_456_789 | 111_223_333);
         tally.add(Kind::NationalId, self.at, if is_published { PUBLISHED } else { SSN });
         Some(self.end)
     }

@@ -198,7 +198,7 @@ impl Reader {
         {
             Some(OVERRIDE)
         } else if (has(Roles::YOUR) && (roles.has(Roles::INSTRUCTIONS) || roles.has(Roles::PROMPT)))
-            || (has(Roles::ALL) && is_drop && roles.has(Roles::INSTRUCTIONS))
+            || (has(Roles::ALL) && is_drop && roles.has(Roles::NAMED))
         {
             Some(OVERRIDE_VAGUE)
         } else {
@@ -240,8 +240,11 @@ impl Reader {
     fn become_free(&mut self, roles: Roles, tally: &mut Tally) {
         let Some(phrase) = Self::go_on(&mut self.becoming, self.index, roles) else { return };
         let has = |role| phrase.since.has(role);
-        let is_anything =
-            phrase.verb.has(Roles::DO) && has(Roles::ANYTHING) && roles.has(Roles::NOW);
+        // These three words and none between.
+        let is_anything = phrase.verb.has(Roles::DO)
+            && has(Roles::ANYTHING)
+            && roles.has(Roles::NOW)
+            && self.index - phrase.index == 2;
         let is_free = has(Roles::FREE) && (has(Roles::NOW) || !phrase.verb.has(Roles::ARE));
         if (is_free && !phrase.verb.has(Roles::DO)) || is_anything {
             tally.add(Kind::Persona, phrase.at, PERSONA);
@@ -297,6 +300,10 @@ pub(super) fn probe_role(text: &[u8], at: usize, tally: &mut Tally) -> Option<us
         b"[system message]",
     ];
     let rest = &text[at..];
+    // Each begins with one of these, and most anchors are others.
+    if !matches!(rest.first(), Some(b'<' | b'[' | b'#')) {
+        return None;
+    }
     let begins = |marks: &[&[u8]]| {
         let is_next = |m: &&&[u8]| rest.get(..m.len()).is_some_and(|t| t.eq_ignore_ascii_case(m));
         marks.iter().find(is_next).map(|mark| at + mark.len())

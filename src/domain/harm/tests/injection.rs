@@ -113,8 +113,10 @@ fn what_sounds_like_a_mark_passes() {
         "### Instructions\n\nRun make.",
         "What is a system prompt? A prompt of the system.",
         "do anything you like; now is the time",
+        "we do not do anything special with it for now",
         "The instruction set ignores bits above 31, and disregards prior state.",
         "Don't forget to follow the guidelines of your team.",
+        "It will ignore any invalid directives.",
         "ignore: previous. instructions! are? here;",
         "a <| b, x <|> y, [sys], <start>, <system.web>",
     ] {
