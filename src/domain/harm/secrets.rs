@@ -272,7 +272,7 @@ fn is_random(token: &[u8]) -> bool {
 
 /// Whether documentation wrote it: says so, or holds a run of one character.
 pub(super) fn is_sample(token: &[u8]) -> bool {
-    const WORDS: [&[u8]; 16] = [
+    const WORDS: [&[u8]; 18] = [
         b"example",
         b"sample",
         b"placeholder",
@@ -289,6 +289,9 @@ pub(super) fn is_sample(token: &[u8]) -> bool {
         b"abcdefgh",
         b"lorem",
         b"fake",
+        // The tokens of RFC 6749.
+        b"2YotnFZFEjr1zCsicMWpAA",
+        b"tGzv3JOkF0XG5Qx2TlKWIA",
     ];
     let says_so =
         |word: &[u8]| token.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));

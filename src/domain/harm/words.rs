@@ -8,8 +8,8 @@
 mod lexicon;
 
 use crate::domain::harm::glance::PIECE_BYTES;
+use crate::domain::harm::words::lexicon::{Roles, roles};
 use crate::domain::harm::{Kind, Tally};
-use lexicon::{Roles, roles};
 
 /// Says to drop previous instructions in so many words; quoting it in an essay is rarer.
 const OVERRIDE: u8 = 80;

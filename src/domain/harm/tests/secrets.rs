@@ -182,6 +182,7 @@ fn published_examples_and_placeholders_are_no_secrets() {
         "secret = \"the quick brown fox 1 jumps\"",
         "password_hash = \"5f4dcc3b5aa765d61d8327deb882cf99\"",
         "token_count: 4096",
+        "\"access_token\":\"2YotnFZFEjr1zCsicMWpAA\"",
         "private_key: ed25519.Ed25519PrivateKey2,",
         "https://user:he%2F%2Fo@pypi.company.org/simple",
         "TypeToken: D3D10_SB_RESOURCE_RETURN_TYPE,",
