@@ -90,32 +90,38 @@ impl Snr {
         self.grounding.is_some()
     }
 
-    /// The parts and figures, for a receipt.
+    /// The parts and figures, for a receipt: a small object whose numbers are in canonical form.
     pub fn evidence(&self) -> Value {
         let figures = &self.figures;
         json!({
-            "balance": self.balance.value(),
-            "diversity": self.diversity.value(),
+            "balance": number(self.balance.value()),
+            "diversity": number(self.diversity.value()),
             "figures": {
-                "alike": figures.alike,
-                "blob": figures.blob,
-                "function_share": figures.function_share,
-                "invisible": figures.invisible,
-                "letter_bits": figures.letter_bits,
-                "natural_share": figures.natural_share,
-                "odd_spans": figures.odd_spans,
-                "order_bits": figures.order_bits,
-                "recurring": figures.recurring,
-                "repeated": figures.repeated,
-                "sentence_words": figures.sentence_words,
-                "type_token": figures.type_token,
+                "alike": number(figures.alike),
+                "blob": number(figures.blob),
+                "function_share": number(figures.function_share),
+                "invisible": number(figures.invisible),
+                "letter_bits": number(figures.letter_bits),
+                "natural_share": number(figures.natural_share),
+                "odd_spans": number(figures.odd_spans),
+                "order_bits": number(figures.order_bits),
+                "recurring": number(figures.recurring),
+                "repeated": number(figures.repeated),
+                "sentence_words": number(figures.sentence_words),
+                "type_token": number(figures.type_token),
             },
-            "grounding": self.grounding.map(Score::value),
-            "noise": self.noise.value(),
-            "signal": self.signal.value(),
+            "grounding": self.grounding.map(|grounding| number(grounding.value())),
+            "noise": number(self.noise.value()),
+            "signal": number(self.signal.value()),
             "words": self.words,
         })
     }
+}
+
+/// A whole number without a fraction, as canonical JSON has it, so that it is read back as it was.
+fn number(value: f64) -> Value {
+    let whole = value as i64;
+    if whole as f64 == value { Value::from(whole) } else { Value::from(value) }
 }
 
 /// Why there is no measurement.
@@ -124,7 +130,7 @@ pub enum Unmeasured {
     /// Nothing can be said about so few words.
     #[error("{words} words are too few to measure")]
     TooShort {
-        /// Words in the text.
+        /// Words in the text, at most: in a short text, signs that stand alone count as words.
         words: usize,
     },
     /// The tables are for English, and this is something else.
@@ -159,37 +165,34 @@ pub fn measure(
         false => None,
     };
     let tally = tally::Tally::of(text, index.as_ref(), is_over).map_err(interrupted)?;
-    let odd_spans = noise::odd_spans(text, is_over).map_err(interrupted)?;
     if tally.measurable() < WORDS_MIN {
         return Err(Unmeasured::TooShort { words: tally.measurable() });
     }
     if tally.is_of_another_language() {
         return Err(Unmeasured::UnknownLanguage);
     }
-    Ok(score(&tally, odd_spans))
+    Ok(score(&tally))
 }
 
-/// The number of words, if it is certainly too small. Only ASCII without long runs is counted here:
-/// other texts may hold more words than spaces suggest.
+/// Longest text, in bytes, that is looked at for being too short before anything else.
+const GLANCE: usize = 256;
+
+/// The number of words, if it is certainly too small: one pass without branches over a text of a
+/// few bytes of ASCII. Counted is the most that there can be: signs may join words, and a long run
+/// counts as several.
 fn obviously_few(text: &str) -> Option<usize> {
-    let (mut words, mut run) = (0, 0);
-    for byte in text.bytes() {
-        if byte.is_ascii_whitespace() {
-            run = 0;
-            continue;
-        }
-        words += usize::from(run == 0);
-        run += 1;
-        if !byte.is_ascii() || words >= WORDS_MIN || run > words::WORD_MAX || joins(byte) {
-            return None;
-        }
+    if text.len() > GLANCE || !text.is_ascii() {
+        return None;
     }
-    Some(words)
-}
-
-/// Whether a character may stand between two words that no space separates.
-const fn joins(byte: u8) -> bool {
-    matches!(byte, b'-' | b'/')
+    let (mut starts, mut run, mut longest) = (0, 0, 0);
+    for byte in text.bytes() {
+        let is_space = byte <= b' ';
+        starts += usize::from(((run == 0) & !is_space) | (byte == b'-') | (byte == b'/'));
+        run = (run + 1) * usize::from(!is_space);
+        longest = longest.max(run);
+    }
+    let parts = if longest < words::BLOB_MIN { 0 } else { text.len() / 8 };
+    (starts + parts < WORDS_MIN).then_some(starts)
 }
 
 /// 0 up to `low`, 1 from `high` on, a line between. With `low` above `high` it falls.
@@ -207,14 +210,14 @@ fn to_score(value: f64) -> Score {
     Score::try_from(rounded(value.clamp(0.0, 1.0))).unwrap_or(Score::ZERO)
 }
 
-fn score(tally: &tally::Tally, odd_spans: f64) -> Snr {
-    let figures = tally.figures(odd_spans);
+fn score(tally: &tally::Tally) -> Snr {
+    let figures = tally.figures();
     let signal = ramp(figures.letter_bits, 5.2, 4.2)
         * ramp(figures.function_share, 0.02, 0.16)
-        * ramp(figures.order_bits, -0.7, 0.1);
+        * ramp(figures.order_bits, -0.8, 0.0);
     let diversity = ramp(figures.type_token, 0.25, 0.5);
     let balance = ramp(figures.natural_share, 0.2, 0.5)
-        * ramp(figures.function_share, 0.85, 0.7)
+        * ramp(figures.function_share, 0.95, 0.8)
         * ramp(figures.sentence_words, 1.0, 4.0);
     let noise = noise::noise(&figures);
     let parts = [

@@ -13,7 +13,8 @@ const SEMICOLON: u8 = 5;
 const OPEN: u8 = 6;
 const CLOSE: u8 = 7;
 const DASH: u8 = 8;
-const NUMBER: u8 = 9;
+/// The first class of what is in no list.
+pub const NUMBER: u8 = 9;
 const CODE: u8 = 10;
 const FOREIGN: u8 = 11;
 /// Before a word with a capital inside a sentence.
@@ -72,6 +73,11 @@ pub const fn mark(mark: Mark) -> u8 {
         Mark::Close => CLOSE,
         Mark::Dash => DASH,
     }
+}
+
+/// Whether a class is that of a mark which stands at the end of a word.
+pub const fn sticks(class: u8) -> bool {
+    matches!(class, STOP | COMMA | COLON | SEMICOLON | CLOSE)
 }
 
 /// Words of a sentence; a longer one is cut.

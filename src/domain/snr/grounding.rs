@@ -63,10 +63,10 @@ impl Index {
 
     /// Whether the sources support the sentence; `None` if it says nothing that could be.
     ///
-    /// Supported is a sentence all of whose words of content and numbers are in the sources, most
-    /// of them beside a neighbour that they have there too. One word too many spoils it, so that
-    /// adding words cannot help; a list of words is no sentence.
-    pub(super) fn supports(&self, sentence: &[Term]) -> Option<bool> {
+    /// Supported is a sentence all of whose words of content and numbers are in the sources, at
+    /// least half of them beside the neighbour that they have there too. One word too many spoils
+    /// it, so that adding words cannot help; a list of words is no sentence.
+    pub(super) fn supports(&self, sentence: &[Term], is_ordered: bool) -> Option<bool> {
         let (mut content, mut pairs, mut kept, mut row) = (0, 0, 0, 0);
         let mut before: Option<Term> = None;
         let mut is_known = true;
@@ -86,7 +86,7 @@ impl Index {
             before = Some(*term);
         }
         let has_function = sentence.iter().any(|term| term.role == Role::Function);
-        (content > 0).then_some(is_known && has_function && kept * 2 >= pairs)
+        (content > 1).then_some(is_known && is_ordered && has_function && kept * 2 >= pairs)
     }
 }
 
@@ -126,9 +126,9 @@ fn stem(letters: &[u8]) -> u64 {
             break;
         }
     }
-    mix(letters[..end].iter().fold(7, |hash: u64, letter| {
-        hash.wrapping_mul(0x0000_0100_0000_01B3) ^ u64::from(*letter)
-    }))
+    mix(letters[..end]
+        .iter()
+        .fold(7, |hash: u64, letter| hash.wrapping_mul(0x0000_0100_0000_01B3) ^ u64::from(*letter)))
 }
 
 fn joined(first: u64, second: u64) -> u64 {

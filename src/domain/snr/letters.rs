@@ -33,10 +33,10 @@ pub(super) enum Sign {
     Line,
     /// Not seen on paper, and changes no word: zero width, direction, control, tag.
     Invisible,
-    /// A selector that follows an emoji: not seen, and not held against the text.
-    Selector,
-    /// A typographic apostrophe, dash, quote; or any other sign.
-    Sign,
+    /// Not seen either, but used to put emoji together.
+    Joiner,
+    /// Any other sign.
+    Rest,
 }
 
 /// What `c` is.
@@ -47,12 +47,29 @@ pub(super) fn sign(c: char) -> Sign {
     }
     match code {
         0x85 | 0x2028 | 0x2029 => Sign::Line,
-        0xAD | 0x34F | 0x61C | 0x115F | 0x1160 | 0x17B4 | 0x17B5 | 0x180B..=0x180E | 0x3164
-        | 0xFFA0 | 0xFEFF | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x206F
-        | 0xFFF0..=0xFFFB | 0xE0000..=0xE0FFF | 0x80..=0x9F => Sign::Invisible,
-        0xFE00..=0xFE0F => Sign::Selector,
+        0xAD
+        | 0x34F
+        | 0x61C
+        | 0x115F
+        | 0x1160
+        | 0x17B4
+        | 0x17B5
+        | 0x180B..=0x180E
+        | 0x3164
+        | 0xFFA0
+        | 0xFEFF
+        | 0x200B
+        | 0x200C
+        | 0x200E
+        | 0x200F
+        | 0x202A..=0x202E
+        | 0x2060..=0x206F
+        | 0xFFF0..=0xFFFB
+        | 0xE0000..=0xE0FFF
+        | 0x80..=0x9F => Sign::Invisible,
+        0x200D | 0xFE00..=0xFE0F => Sign::Joiner,
         0xC0..=0x17F => match LATIN[(code - 0xC0) as usize] {
-            b'*' => Sign::Sign,
+            b'*' => Sign::Rest,
             base => Sign::Marked(base, c.is_uppercase()),
         },
         0x2018 | 0x2019 => Sign::Ascii(b'\''),
@@ -62,24 +79,40 @@ pub(super) fn sign(c: char) -> Sign {
         0xFF21..=0xFF3A => Sign::Disguised((code - 0xFF21) as u8 + b'a', true),
         0xFF41..=0xFF5A => Sign::Disguised((code - 0xFF41) as u8 + b'a', false),
         0x1D400..=0x1D7FF | 0x24B6..=0x24E9 | 0x1F130..=0x1F189 => Sign::Disguised(b'e', false),
-        0x300..=0x36F | 0x483..=0x489 | 0x1AB0..=0x1AFF | 0x1DC0..=0x1DFF | 0x20D0..=0x20FF
-        | 0xFE20..=0xFE2F | 0x5B0..=0x5BD | 0x64B..=0x65F => Sign::Mark,
+        0x300..=0x36F
+        | 0x483..=0x489
+        | 0x1AB0..=0x1AFF
+        | 0x1DC0..=0x1DFF
+        | 0x20D0..=0x20FF
+        | 0xFE20..=0xFE2F
+        | 0x5B0..=0x5BD
+        | 0x64B..=0x65F => Sign::Mark,
         0x180..=0x24F | 0x1E00..=0x1EFF => Sign::Marked(b'e', c.is_uppercase()),
-        0x370..=0x58F | 0x10A0..=0x10FF | 0x13A0..=0x13FF | 0x1F00..=0x1FFF | 0x2C80..=0x2CFF
-        | 0xA4D0..=0xA4FF | 0xAB70..=0xABBF
+        0x370..=0x58F
+        | 0x10A0..=0x10FF
+        | 0x13A0..=0x13FF
+        | 0x1F00..=0x1FFF
+        | 0x2C80..=0x2CFF
+        | 0xA4D0..=0xA4FF
+        | 0xAB70..=0xABBF
             if c.is_alphabetic() =>
         {
             Sign::Alike
         }
-        0xE00..=0xEFF | 0x1000..=0x109F | 0x1780..=0x17FF | 0x3040..=0x30FF | 0x3400..=0x9FFF
-        | 0xF900..=0xFAFF | 0x20000..=0x3FFFF
+        0xE00..=0xEFF
+        | 0x1000..=0x109F
+        | 0x1780..=0x17FF
+        | 0x3040..=0x30FF
+        | 0x3400..=0x9FFF
+        | 0xF900..=0xFAFF
+        | 0x20000..=0x3FFFF
             if c.is_alphabetic() =>
         {
             Sign::Ideograph
         }
         _ if c.is_whitespace() => Sign::Space,
         _ if c.is_alphabetic() => Sign::Other,
-        _ => Sign::Sign,
+        _ => Sign::Rest,
     }
 }
 

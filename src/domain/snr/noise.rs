@@ -1,52 +1,60 @@
 //! What a text holds that is no message: repetition, hidden characters, disguises, encoded data.
 
-use super::words::Over;
 use super::{Figures, ramp};
 
-/// Bytes of a span whose entropy is looked at.
-const SPAN: usize = 1024;
+/// Characters of a span whose entropy is looked at.
+const SPAN: u32 = 1024;
 
-/// Entropy of the bytes of prose, in bits; samples of a KiB of it lie well inside.
+/// Entropy of the visible characters of prose, in bits; samples of so many lie well inside.
 const BAND: std::ops::Range<f64> = 3.4..5.5;
 
-/// Spans between two questions whether time is up.
-const SPANS: usize = 16;
-
-/// Share of spans whose bytes are more evenly, or less evenly, spread than those of prose. A text
-/// shorter than one span is not looked at.
-pub(super) fn odd_spans(text: &str, is_over: &mut dyn FnMut() -> bool) -> Result<f64, Over> {
-    let (mut odd, mut all) = (0_u32, 0_u32);
-    for span in text.as_bytes().chunks_exact(SPAN) {
-        all += 1;
-        odd += u32::from(!BAND.contains(&entropy(span)));
-        if all as usize % SPANS == 0 && is_over() {
-            return Err(Over);
-        }
-    }
-    Ok(if all == 0 { 0.0 } else { f64::from(odd) / f64::from(all) })
+/// Looks at the entropy of one span after another.
+#[derive(Debug)]
+pub(super) struct Spans {
+    counts: [u32; 256],
+    read: u32,
+    odd: usize,
+    all: usize,
 }
 
-fn entropy(span: &[u8]) -> f64 {
-    let mut counts = [0_u32; 256];
-    for byte in span {
-        counts[usize::from(*byte)] += 1;
+impl Spans {
+    pub(super) const fn new() -> Self {
+        Self { counts: [0; 256], read: 0, odd: 0, all: 0 }
     }
+
+    pub(super) fn push(&mut self, code: u8) {
+        self.counts[usize::from(code)] += 1;
+        self.read += 1;
+        if self.read == SPAN {
+            self.all += 1;
+            self.odd += usize::from(!BAND.contains(&entropy(&self.counts)));
+            (self.counts, self.read) = ([0; 256], 0);
+        }
+    }
+
+    /// Spans whose characters are more evenly, or less evenly, spread than those of prose, and
+    /// all spans. What is shorter than a span is not looked at.
+    pub(super) const fn odd(&self) -> (usize, usize) {
+        (self.odd, self.all)
+    }
+}
+
+fn entropy(counts: &[u32; 256]) -> f64 {
     let mut sum = 0.0;
-    for count in counts.into_iter().filter(|count| *count > 0) {
-        sum += f64::from(count) * libm::log2(f64::from(count));
+    for count in counts.iter().filter(|count| **count > 0) {
+        sum += f64::from(*count) * libm::log2(f64::from(*count));
     }
-    let length = span.len() as f64;
-    libm::log2(length) - sum / length
+    libm::log2(f64::from(SPAN)) - sum / f64::from(SPAN)
 }
 
 /// The noise: what remains when each kind takes its share of what the others left.
 pub(super) fn noise(figures: &Figures) -> f64 {
     let kinds = [
         ramp(figures.repeated, 0.0, 0.5),
-        ramp(figures.recurring, 0.15, 0.7),
+        ramp(figures.recurring, 0.25, 0.75),
         ramp(figures.invisible, 0.0, 0.05),
         ramp(figures.alike, 0.0, 0.1),
-        ramp(figures.blob, 0.05, 0.5),
+        ramp(figures.blob, 0.15, 0.6),
         ramp(figures.odd_spans, 0.0, 0.5),
     ];
     1.0 - kinds.iter().fold(1.0, |rest, kind| rest * (1.0 - kind))

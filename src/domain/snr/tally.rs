@@ -1,7 +1,7 @@
 //! Counts a text, sentence by sentence. A sentence that came before is counted as repeated and
 //! adds nothing else, so that repeating what is good cannot make a text better.
 
-use super::classes::{CAPITAL, END, START, Splitter, has_capital_mark, mark};
+use super::classes::{CAPITAL, END, START, Splitter, has_capital_mark, mark, sticks};
 use super::diversity::Window;
 use super::grounding::{Index, Set, Term, term};
 use super::noise::Runs;
@@ -14,8 +14,9 @@ const SENTENCES_MAX: usize = 1 << 16;
 /// A sentence is cut at this many words; the splitter cuts earlier.
 const TERMS_MAX: usize = 128;
 
-/// Bits per letter that no language written in Latin letters reaches by the trigrams of English.
-const MOST_BITS: u64 = 6;
+/// Sixteenths of a bit per letter that no language written in Latin letters reaches by the trigrams
+/// of English. Random letters cost more.
+const MOST: u64 = 88;
 
 /// Sums over one sentence, or over all that were counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,15 +110,14 @@ impl Tally {
     pub(super) fn is_of_another_language(&self) -> bool {
         let counts = &self.counts;
         let is_of_another_script = counts.foreign > counts.latin;
-        let (function, others) = (self.sums.function, self.sums.others);
-        let speaks_another = others * 10 >= self.sums.natural && others * 2 > function * 3;
-        let is_accented = counts.marked * 25 > counts.latin && function * 6 < self.sums.natural;
-        let is_pronounced = self.sums.cost < MOST_BITS * 16 * self.sums.letters;
-        let is_other = (others > 2 && speaks_another) || is_accented;
-        is_of_another_script || (is_other && is_pronounced)
+        let Sums { natural, function, others, cost, letters, .. } = self.sums;
+        let speaks_another = others >= 3 && others > function && others * 12 >= natural;
+        let is_accented = counts.marked * 40 > counts.latin && function * 6 < natural;
+        let is_pronounced = cost < MOST * letters;
+        is_of_another_script || (is_pronounced && (speaks_another || is_accented))
     }
 
-    pub(super) fn figures(&self, odd_spans: f64) -> Figures {
+    pub(super) fn figures(&self) -> Figures {
         let sums = &self.sums;
         let per = |sum: f64, count: usize| if count == 0 { 0.0 } else { sum / count as f64 };
         Figures {
@@ -132,7 +132,7 @@ impl Tally {
             invisible: rounded(share(self.counts.invisible, self.counts.visible)),
             alike: rounded(share(self.counts.alike, self.words)),
             blob: rounded(share(self.counts.blob, self.counts.visible)),
-            odd_spans: rounded(odd_spans),
+            odd_spans: rounded(share(self.counts.spans.0, self.counts.spans.1)),
         }
     }
 }
@@ -196,8 +196,7 @@ impl Counter<'_> {
             sums.natural += 1;
             let is_function = tables::is_function(class);
             sums.function += usize::from(is_function);
-            sums.others +=
-                usize::from(!is_function && tables::is_of_another_language(word.hash));
+            sums.others += usize::from(!is_function && tables::is_of_another_language(word.hash));
             // Names in capitals are spelled in ways that no table of words knows.
             if !word.is_upper || word.letters.len() > 6 {
                 let (cost, letters) = tables::cost(word.letters);
@@ -208,8 +207,11 @@ impl Counter<'_> {
     }
 
     fn follow(&mut self, class: u8) {
-        self.sentence.order += i64::from(tables::pair(self.last, class));
-        self.sentence.pairs += 1;
+        // Marks that stick to the word before them say nothing about the order of words.
+        if !sticks(class) {
+            self.sentence.order += i64::from(tables::pair(self.last, class));
+            self.sentence.pairs += 1;
+        }
         self.last = class;
     }
 
@@ -229,7 +231,10 @@ impl Counter<'_> {
             tally.sums.add(&sentence);
             let words = sentence.words.min(TERMS_MAX);
             self.hashes[..words].iter().for_each(|hash| tally.window.push(*hash));
-            if let Some(is_supported) = self.index.and_then(|index| index.supports(&self.terms)) {
+            // Words thrown together are much further below; few sentences of people are.
+            let is_ordered = sentence.order * 10 > -3 * 16 * sentence.pairs as i64;
+            let judged = self.index.and_then(|index| index.supports(&self.terms, is_ordered));
+            if let Some(is_supported) = judged {
                 tally.judged += 1;
                 tally.supported += usize::from(is_supported);
             }
@@ -253,4 +258,3 @@ impl Sums {
         self.order += other.order;
     }
 }
-

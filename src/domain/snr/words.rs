@@ -1,15 +1,16 @@
 //! Cuts a text into words, marks and breaks, in one pass and without allocating.
 
 use super::letters::{Sign, sign};
+use super::noise::Spans;
 
 /// Characters of one run between spaces that are looked at; what is longer is no word.
 const RUN_MAX: usize = 192;
 
 /// A word longer than this is no word of any language that is written with spaces.
-pub(super) const WORD_MAX: usize = 32;
+const WORD_MAX: usize = 32;
 
 /// A run of letters and digits at least this long that is no word may be an encoded blob.
-const BLOB_MIN: usize = 32;
+pub(super) const BLOB_MIN: usize = 32;
 
 /// Bytes read between two questions whether time is up.
 const PIECE: usize = 4096;
@@ -89,6 +90,8 @@ pub struct Counts {
     pub alike: usize,
     /// Characters of runs that look like encoded data.
     pub blob: usize,
+    /// Spans of characters that are spread unlike those of prose, and all spans.
+    pub spans: (usize, usize),
 }
 
 /// Time is up.
@@ -115,6 +118,8 @@ pub fn scan(
         heaped: 0,
         lines: 0,
         disguised: 0,
+        spans: Spans::new(),
+        last: None,
         take,
     };
     let mut rest = text;
@@ -128,6 +133,7 @@ pub fn scan(
         }
     }
     reader.end_run();
+    reader.counts.spans = reader.spans.odd();
     Ok(reader.counts)
 }
 
@@ -145,6 +151,9 @@ struct Reader<'a> {
     lines: usize,
     /// Disguised letters in this run.
     disguised: usize,
+    spans: Spans,
+    /// The mark that was taken last, if no word came after it.
+    last: Option<Mark>,
     take: &'a mut dyn FnMut(Token<'_>),
 }
 
@@ -186,8 +195,11 @@ impl Reader<'_> {
                 self.counts.invisible += 1;
                 return;
             }
-            Sign::Selector => {
-                self.counts.invisible += usize::from(self.length == 0);
+            Sign::Joiner => {
+                // Emoji are put together with them; elsewhere they hide.
+                let before = self.length.checked_sub(1).and_then(|at| self.run.get(at));
+                let is_noise = !before.is_some_and(|code| *code == SIGN || code.is_ascii_digit());
+                self.counts.invisible += usize::from(is_noise);
                 return;
             }
             Sign::Ideograph => {
@@ -195,15 +207,18 @@ impl Reader<'_> {
                 self.counts.visible += 1;
                 self.counts.foreign += 1;
                 self.lines = 0;
+                self.capital[0] = false;
+                self.spans.push(c as u8);
                 return self.word(0, Kind::Foreign, mix(u64::from(u32::from(c))), 0..0);
             }
             Sign::Alike => (ALIKE, false),
             Sign::Other => (OTHER, false),
-            Sign::Sign => (SIGN, false),
+            Sign::Rest => (SIGN, false),
         };
         self.heaped = 0;
         self.lines = 0;
         self.counts.visible += 1;
+        self.spans.push(if code.is_ascii() { code ^ (u8::from(is_capital) << 5) } else { c as u8 });
         if self.length < RUN_MAX {
             self.run[self.length] = code;
             self.capital[self.length] = is_capital;
@@ -222,30 +237,30 @@ impl Reader<'_> {
         let mut end = whole.min(RUN_MAX);
         let mut start = 0;
         while start < end && !is_inner(self.run[start]) {
-            if let Some(mark) = leading(self.run[start]) {
-                (self.take)(Token::Mark(mark));
-            }
+            self.mark(leading(self.run[start]));
             start += 1;
         }
         while end > start && !is_inner(self.run[end - 1]) {
             end -= 1;
         }
+        let mut at = end;
         if start < end {
+            // An abbreviation swallows its dot, so that no sentence ends at it. The words overwrite
+            // the run, so this is asked first.
+            at += usize::from(is_short_form(&self.run[start..end]));
             self.core(start, end, whole);
         }
-        // An abbreviation swallows its dot, so that no sentence ends at it.
-        let mut at = if start < end && is_short_form(&self.run[start..end]) { end + 1 } else { end };
-        let marks_end = whole.min(RUN_MAX);
-        let mut last = None;
-        while at < marks_end {
-            let mark = trailing(self.run[at]);
-            if mark.is_some() && mark != last {
-                last = mark;
-                if let Some(mark) = mark {
-                    (self.take)(Token::Mark(mark));
-                }
-            }
+        while at < whole.min(RUN_MAX) {
+            self.mark(trailing(self.run[at]));
             at += 1;
+        }
+    }
+
+    /// Takes a mark, unless it is the one before once more.
+    fn mark(&mut self, mark: Option<Mark>) {
+        if mark.is_some() && mark != self.last {
+            self.last = mark;
+            mark.into_iter().for_each(|mark| (self.take)(Token::Mark(mark)));
         }
     }
 
@@ -281,17 +296,13 @@ impl Reader<'_> {
     /// Words that hyphens and slashes join, or a short form such as `e.g.`.
     fn naturals(&mut self, start: usize, end: usize) {
         let is_short_form = is_short_form(&self.run[start..end]);
-        // Letters move to the front of the buffer's word; apostrophes are left out.
+        // Letters move up to close the gaps of apostrophes.
         let (mut from, mut to, mut hash) = (start, start, SEED);
         for at in start..end {
             let code = self.run[at];
             if code.is_ascii_lowercase() {
                 self.run[to] = code;
-                if to == from {
-                    self.capital[from] = self.capital[at];
-                } else {
-                    self.capital[to] = self.capital[at];
-                }
+                self.capital[to] = self.capital[at];
                 to += 1;
                 hash = step(hash, code);
             } else if code != b'\'' && !is_short_form {
@@ -299,7 +310,7 @@ impl Reader<'_> {
                     self.word(from, Kind::Natural, mix(hash), from..to);
                 }
                 if code == SIGN {
-                    (self.take)(Token::Mark(Mark::Dash));
+                    self.mark(Some(Mark::Dash));
                 }
                 (from, to, hash) = (at + 1, at + 1, SEED);
             }
@@ -310,6 +321,7 @@ impl Reader<'_> {
     }
 
     fn word(&mut self, first: usize, kind: Kind, hash: u64, letters: std::ops::Range<usize>) {
+        self.last = None;
         let is_upper = letters.len() > 1 && self.capital[letters.clone()].iter().all(|&is| is);
         (self.take)(Token::Word(Word {
             letters: &self.run[letters],
@@ -380,7 +392,9 @@ impl Shape {
         let is_dense = self.signs + self.joints <= self.length / 8;
         // Names in camel case change too, but hold few digits.
         let is_mixed = self.changes * 4 > self.length && self.digits * 16 > self.length;
-        is_hex || (is_mixed && is_dense) || (self.signs + self.joints == 0 && self.length >= 2 * WORD_MAX)
+        is_hex
+            || (is_mixed && is_dense)
+            || (self.signs + self.joints == 0 && self.length >= 2 * WORD_MAX)
     }
 }
 

@@ -184,3 +184,50 @@ pub(crate) fn table(outcomes: &[Outcome]) -> (String, bool) {
     }
     (out, is_met)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prose() -> Vec<String> {
+        let text = include_str!("../../../src/domain/snr/prose.txt");
+        text.split("\n\n").map(|text| text.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_floor_is_met_and_repeats() {
+        let (table_once, is_met) = table(&run(&prose(), 1, |_| {}));
+        assert!(is_met, "{table_once}");
+        assert_eq!(table(&run(&prose(), 1, |_| {})).0, table_once);
+    }
+
+    #[test]
+    fn a_missed_floor_is_told() {
+        let noise: Vec<String> =
+            prose().iter().filter_map(|text| made(Class::RandomLetters, text, &[], 1)).collect();
+        let (table, is_met) = table(&run(&noise, 1, |_| {}));
+        assert!(!is_met);
+        assert!(table.contains("NOT MET"), "{table}");
+        assert!(!super::table(&run(&[], 1, |_| {})).1, "nothing measured is no success");
+    }
+
+    #[test]
+    fn made_texts_are_what_they_are_called() {
+        let all = prose();
+        let long = long_words(&all);
+        let of = |class| made(class, &all[0], &long, 1).unwrap();
+        let words = |text: &str| {
+            let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            words.sort();
+            words
+        };
+        assert_eq!(words(&of(Class::Shuffled)), words(&all[0]));
+        assert_eq!(words(&of(Class::Reversed)), words(&all[0]));
+        assert_ne!(of(Class::Shuffled), all[0]);
+        let mut salad = words(&of(Class::Salad));
+        salad.dedup();
+        assert_eq!(salad.len(), SALAD_WORDS);
+        assert_eq!(of(Class::Repeated).matches("A node keeps").count(), 8);
+        assert_eq!(words(&of(Class::RandomLetters)).len(), words(&all[0]).len());
+    }
+}

@@ -197,7 +197,9 @@ fn roles(block: &str) -> String {
     for (at, part) in block.split('`').enumerate() {
         if at % 2 == 1 {
             // Inside back quotes: `text <target>` keeps its text.
-            out.push_str(part.split(" <").next().unwrap_or_default().trim_start_matches(['~', '!']));
+            out.push_str(
+                part.split(" <").next().unwrap_or_default().trim_start_matches(['~', '!']),
+            );
             continue;
         }
         // Before back quotes may be a role, `:name:`, and after them underscores.
@@ -214,8 +216,23 @@ fn roles(block: &str) -> String {
 const SKIPPED: [&str; 7] = ["script", "style", "pre", "table", "nav", "head", "svg"];
 /// Elements that begin or end a paragraph.
 const BLOCKS: [&str; 17] = [
-    "p", "li", "dd", "dt", "div", "td", "h1", "h2", "h3", "h4", "h5", "ul", "ol", "dl", "section",
-    "blockquote", "br",
+    "p",
+    "li",
+    "dd",
+    "dt",
+    "div",
+    "td",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "ul",
+    "ol",
+    "dl",
+    "section",
+    "blockquote",
+    "br",
 ];
 
 fn html(text: &str) -> Vec<String> {
@@ -267,4 +284,63 @@ fn entities(text: &str) -> String {
     }
     out.push_str(rest);
     out.replace('\u{b6}', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markdown_loses_code_headings_tables_and_links() {
+        let text = "---\ntitle: x\n---\n# Heading\n\nSome *plain* [text](http://a.b/c_(d)) with \
+                    `code` and\na second line.\n\n```rust\nfn main() {}\n```\n\n| a | b |\n\n- one \
+                    item\n- another ![image](x.png)\n\n    indented code\n";
+        let expected = ["Some plain text with code and a second line.", "one item", "another"];
+        assert_eq!(paragraphs(text, Format::Markdown), expected);
+    }
+
+    #[test]
+    fn rst_loses_directives_titles_and_roles() {
+        let text = "Title\n=====\n\nSee :func:`~a.b` and `the site <http://x>`_ for *more*::\n\n    \
+                    code()\n\n.. code-block:: c\n\n   int x;\n\n.. note::\n   Kept as it is.\n\nLast.\n";
+        let expected = ["See a.b and the site for more::", "Kept as it is.", "Last."];
+        assert_eq!(paragraphs(text, Format::Rst), expected);
+    }
+
+    #[test]
+    fn html_keeps_the_text_of_its_blocks() {
+        let text = "<head><title>x</title></head><p>One &amp; <b>two</b></p><pre>code</pre>\
+                    <ul><li>three<li>four</ul>";
+        assert_eq!(paragraphs(text, Format::Html), ["One & two", "three", "four"]);
+    }
+
+    #[test]
+    fn broken_markup_does_not_panic() {
+        for text in [
+            "<",
+            "<p",
+            "&",
+            "&amp",
+            "`",
+            "[](",
+            "![",
+            "{{",
+            "```",
+            ":",
+            "..",
+            "<script>",
+            "\u{e9}<\u{e9}>",
+        ] {
+            for format in [Format::Html, Format::Markdown, Format::Rst, Format::Text] {
+                let _ = paragraphs(text, format);
+            }
+        }
+    }
+
+    #[test]
+    fn programs_and_tables_are_no_prose() {
+        assert!(is_prose("The node signs every answer before it is sent to the caller."));
+        assert!(!is_prose("int main() { return 0; } int f() { return 1; }"));
+        assert!(!is_prose("1 2 3 4 5 6 7 8 a b c"));
+    }
 }

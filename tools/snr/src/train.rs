@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 
 use bizra_omega::domain::snr::classes::{
-    CAPITAL, CLASSES, CLUSTER, END, FUNCTION, START, Splitter, has_capital_mark, mark, unknown,
+    CAPITAL, CLASSES, CLUSTER, END, FUNCTION, NUMBER, START, Splitter, has_capital_mark, mark,
+    unknown,
 };
 use bizra_omega::domain::snr::tables::{
     COMMON, DIGEST, FOREIGN, FOREIGN_MAX, LENGTH, MAGIC, PAIRS, SLOTS, TRIGRAMS, VOCABULARY, place,
@@ -21,6 +22,9 @@ const WORDS_MAX: usize = SLOTS / 7 * 6;
 
 /// The most frequent words, which say nothing about a source.
 const COMMON_MAX: usize = 500;
+
+/// A word among so many of the most frequent is English, whatever other languages it is in too.
+const ENGLISH_MIN: usize = 1000;
 
 /// Most bytes that one folder contributes, so that no manual outweighs the others.
 const FOLDER_MAX: usize = 6 << 20;
@@ -190,8 +194,7 @@ impl Counts {
             one[at % signs] += count;
             two[at % (signs * signs)] += count;
         }
-        let context: Vec<f64> =
-            two.chunks(signs).map(|row| row.iter().sum::<f64>()).collect();
+        let context: Vec<f64> = two.chunks(signs).map(|row| row.iter().sum::<f64>()).collect();
         for (at, cost) in table[TRIGRAMS..PAIRS].iter_mut().enumerate() {
             let (row, third) = (at / signs * signs, at % signs);
             let seen: f64 = three[row..row + signs].iter().sum();
@@ -226,16 +229,26 @@ impl Counts {
             let expected = before[at / CLASSES] * after[at % CLASSES] / total;
             let prior = 2.0;
             let ratio = (pairs[at] + prior) / (expected + prior);
-            *weight = (ratio.log2() * 16.0).round().clamp(-127.0, 127.0) as i8 as u8;
+            // Between two words that are in no list there is no order to speak of.
+            let is_known = is_known(at / CLASSES) || is_known(at % CLASSES);
+            let most = if is_known { 127.0 } else { 0.0 };
+            *weight = (ratio.log2() * 16.0).round().clamp(-127.0, most) as i8 as u8;
         }
     }
+}
+
+/// Whether a class is that of a mark or of words in the vocabulary.
+fn is_known(class: usize) -> bool {
+    !(usize::from(NUMBER)..usize::from(FUNCTION)).contains(&class) || class == usize::from(CAPITAL)
 }
 
 fn put_vocabulary(table: &mut [u8], ranked: &[(u64, &str, u32)], classes: &HashMap<u64, u8>) {
     let mut all: Vec<(u64, bool)> =
         ranked.iter().enumerate().map(|(rank, word)| (word.0, rank < COMMON_MAX)).collect();
     let known: Vec<u64> = all.iter().map(|word| word.0).collect();
-    all.extend(listed(ENGLISH).map(hash_of).filter(|hash| !known.contains(hash)).map(|h| (h, true)));
+    all.extend(
+        listed(ENGLISH).map(hash_of).filter(|hash| !known.contains(hash)).map(|h| (h, true)),
+    );
     for (hash, is_common) in all {
         let (start, tag) = place(hash);
         let slot = u32::from(classes[&hash]) << 24 | tag | if is_common { COMMON } else { 0 };
@@ -250,13 +263,15 @@ fn put_vocabulary(table: &mut [u8], ranked: &[(u64, &str, u32)], classes: &HashM
 }
 
 fn put_foreign(table: &mut [u8], ranked: &[(u64, &str, u32)]) {
-    let english: Vec<u64> = ranked.iter().take(6000).map(|word| word.0).collect();
+    let english: Vec<u64> = ranked.iter().take(ENGLISH_MIN).map(|word| word.0).collect();
     let mut found: Vec<u32> = OTHERS
         .lines()
         .filter(|line| !line.starts_with('#'))
         .flat_map(|line| line.split_whitespace().skip(1))
         .map(hash_of)
-        .filter(|hash| !english.contains(hash) && !listed(ENGLISH).any(|word| hash_of(word) == *hash))
+        .filter(|hash| {
+            !english.contains(hash) && !listed(ENGLISH).any(|word| hash_of(word) == *hash)
+        })
         .map(|hash| (hash >> 32) as u32)
         .collect();
     found.sort_unstable();
