@@ -22,6 +22,7 @@ pub mod domain {
     pub mod replay;
     pub mod restart;
     pub mod score;
+    pub mod snr;
     pub mod text_stream;
 }
 

@@ -195,7 +195,7 @@ fn the_sources_keep_the_house_rules() {
 fn sources(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open: Vec<PathBuf> =
-        ["src", "tests", "benches", "xtask/src"].map(|dir| root.join(dir)).into();
+        ["src", "tests", "benches", "tools/snr/src", "xtask/src"].map(|dir| root.join(dir)).into();
     while let Some(dir) = open.pop() {
         for entry in fs::read_dir(&dir).into_iter().flatten() {
             let path = entry.unwrap().path();

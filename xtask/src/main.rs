@@ -11,10 +11,12 @@ Development tasks of bizra-omega.
 Usage: cargo xtask <TASK> [-- ARGUMENTS]
 
 Tasks:
-  test     every test of the workspace; ARGUMENTS go to cargo test
-  lint     formatting, clippy and documentation, with warnings as errors
-  bench    every benchmark; ARGUMENTS go to cargo bench
-  help     this text
+  test        every test of the workspace; ARGUMENTS go to cargo test
+  lint        formatting, clippy and documentation, with warnings as errors
+  bench       every benchmark; ARGUMENTS go to cargo bench
+  eval-snr    pass rates of the SNR scorer over a folder of text: DIR [OPTIONS]
+  snr-tables  makes the tables of the SNR scorer: DIR... --out FILE
+  help        this text
 ";
 
 /// One command of a task.
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
     let steps = match args.first() {
         Some(&"test") => vec![with(&["test", "--workspace", "--locked"], rest)],
         Some(&"bench") => vec![with(&["bench", "--workspace", "--locked"], rest)],
+        Some(&"eval-snr") => vec![snr("eval", rest)],
+        Some(&"snr-tables") => vec![snr("tables", rest)],
         Some(&"lint") if rest.is_empty() => lint(),
         Some(&("help" | "--help" | "-h")) => return say(&HELP, ExitCode::SUCCESS),
         Some(&"lint") => return say(&"lint takes no arguments", ExitCode::from(2)),
@@ -54,6 +58,13 @@ fn main() -> ExitCode {
 
 fn with<'a>(args: &[&'a str], rest: &[&'a str]) -> Step<'a> {
     Step::new(&[args, rest].concat())
+}
+
+/// The tool of the SNR scorer is a program of its own, so that tasks that do not need it do not
+/// build it.
+fn snr<'a>(command: &'a str, rest: &[&'a str]) -> Step<'a> {
+    let run = ["run", "--quiet", "--release", "--locked", "--package", "snr-tool", "--", command];
+    with(&run, rest)
 }
 
 fn lint<'a>() -> Vec<Step<'a>> {
