@@ -18,12 +18,14 @@ pub mod domain {
     pub mod ihsan;
     pub mod inference;
     pub mod json;
+    pub mod profile;
     pub mod reject;
     pub mod replay;
     pub mod restart;
     pub mod score;
     pub mod snr;
     pub mod text_stream;
+    pub mod trust;
 }
 
 /// What may be said, and to whom.
@@ -52,6 +54,7 @@ pub mod actors {
 
 /// The outside world behind small functions.
 pub mod adapters {
+    pub mod constitution_file;
     /// Language models in this process.
     pub mod edge {
         pub mod chat_template;
@@ -111,6 +114,7 @@ pub mod cli {
     pub mod chaos;
     pub mod client;
     pub mod commands;
+    pub mod constitution;
     pub mod envelope;
     pub mod logging;
     pub mod report;

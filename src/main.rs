@@ -47,11 +47,13 @@ fn main() -> ExitCode {
 
 /// Runs the node until a signal or its own end.
 async fn run(config: Config, sources: &Sources) -> ExitCode {
-    let signals =
-        signal(SignalKind::interrupt()).and_then(|i| Ok((i, signal(SignalKind::terminate())?)));
-    let (mut interrupt, mut terminate) = match signals {
-        Ok(signals) => signals,
-        Err(error) => return failed(&error.to_string()),
+    let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let (mut interrupt, mut terminate, mut hangup) = match signals.map(signal) {
+        [Ok(interrupt), Ok(terminate), Ok(hangup)] => (interrupt, terminate, hangup),
+        signals => {
+            let error = signals.into_iter().find_map(Result::err);
+            return failed(&error.map(|error| error.to_string()).unwrap_or_default());
+        }
     };
     let started = tokio::select! {
         started = node::start(config) => started,
@@ -61,12 +63,18 @@ async fn run(config: Config, sources: &Sources) -> ExitCode {
         Ok(node) => node,
         Err(error) => return not_started(&error, sources),
     };
-    tokio::select! {
-        exit = node.ended() => {
-            node.shutdown().await;
-            return failed(&exit.reason);
+    loop {
+        tokio::select! {
+            exit = node.ended() => {
+                node.shutdown().await;
+                return failed(&exit.reason);
+            }
+            _ = hangup.recv() => node.reload().await,
+            name = told(&mut interrupt, &mut terminate) => {
+                info!(signal = name, "stopping");
+                break;
+            }
         }
-        name = told(&mut interrupt, &mut terminate) => info!(signal = name, "stopping"),
     }
     tokio::select! {
         exit = node.shutdown() => {

@@ -38,6 +38,15 @@ pub struct RestartLabels {
     pub reason: &'static str,
 }
 
+/// Labels: a gate and what it found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct GateLabels {
+    /// The gate's name.
+    pub gate: &'static str,
+    /// `passed`, `unavailable` if there was nothing to judge, or a reject code.
+    pub outcome: &'static str,
+}
+
 /// Labels: a kind of HTTP request. Both values come from the router's own lists.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpLabels {
@@ -75,6 +84,7 @@ struct Inner {
     restarts: Family<RestartLabels, Counter>,
     missed_probes: Family<ActorLabel, Counter>,
     stuck: Family<ActorLabel, Gauge>,
+    gate_verdicts: Family<GateLabels, Counter>,
     http_requests: Family<AnswerLabels, Counter>,
     http_request_seconds: Family<HttpLabels, Histogram, fn() -> Histogram>,
     http_in_flight: Gauge,
@@ -134,6 +144,9 @@ impl Metrics {
         actor.register("missed_probes", "Heartbeats not answered in time", missed_probes.clone());
         let stuck = Family::default();
         actor.register("stuck", "1 while a handler runs for more than a second", stuck.clone());
+        let gate = registry.sub_registry_with_prefix("gate");
+        let gate_verdicts = Family::default();
+        gate.register("verdicts", "Verdicts by gate and outcome", gate_verdicts.clone());
         let http = registry.sub_registry_with_prefix("http");
         let http_requests = Family::default();
         http.register("requests", "Requests by route and status", http_requests.clone());
@@ -161,6 +174,7 @@ impl Metrics {
             restarts,
             missed_probes,
             stuck,
+            gate_verdicts,
             http_requests,
             http_request_seconds,
             http_in_flight,
@@ -179,6 +193,15 @@ impl Metrics {
             retries: self.0.retries.get_or_create_owned(&label),
             skipped: self.0.skipped.get_or_create_owned(&label),
         }
+    }
+
+    /// The counters of gates; `gates` are their names, in the order in which they are numbered.
+    pub fn gates(&self, gates: &[&'static str]) -> GateMeter {
+        let passed = gates.iter().map(|gate| {
+            let labels = GateLabels { gate, outcome: "passed" };
+            self.0.gate_verdicts.get_or_create_owned(&labels)
+        });
+        GateMeter { passed: passed.collect(), verdicts: self.0.gate_verdicts.clone() }
     }
 
     /// The time that messages of this kind take.
@@ -259,6 +282,28 @@ impl Raised {
 impl Drop for Raised {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+/// The counters of gates.
+#[derive(Clone, Debug)]
+pub struct GateMeter {
+    /// The most frequent ones, by the gate's number.
+    passed: Arc<[Counter]>,
+    verdicts: Family<GateLabels, Counter>,
+}
+
+impl GateMeter {
+    /// Counts a gate that passed.
+    pub(crate) fn passed(&self, gate: usize) {
+        if let Some(counter) = self.passed.get(gate) {
+            counter.inc();
+        }
+    }
+
+    /// Counts what a gate found otherwise.
+    pub(crate) fn found(&self, gate: &'static str, outcome: &'static str) {
+        self.verdicts.get_or_create(&GateLabels { gate, outcome }).inc();
     }
 }
 

@@ -4,7 +4,6 @@
 //! model) is made here, once, and handed to the actors; everything else an incarnation makes anew.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +13,14 @@ use tracing::{info, warn};
 
 use crate::actor::Failure;
 use crate::actors::{backend, envelope, gate_chain, http, identity, inference_router};
+use crate::adapters::constitution_file::{ConstitutionFileError, read};
 use crate::adapters::keystore::Keystore;
 use crate::adapters::lock::{DirLock, LockError};
 use crate::adapters::ollama;
 use crate::adapters::store::{Store, StoreError};
 use crate::clock;
 use crate::config::{AuthMode, Config};
-use crate::domain::constitution::{Constitution, ConstitutionError, DEFAULT_TOML};
+use crate::domain::constitution::Constitution;
 use crate::domain::inference::{Tier, request};
 use crate::domain::replay::ReplayLimits;
 use crate::domain::restart::Strategy;
@@ -33,6 +33,7 @@ use crate::http::server::{Readiness, Server};
 use crate::http::token;
 use crate::messages::addr::Deadline;
 use crate::messages::event::Events;
+use crate::messages::gate_chain::GateChainMsg;
 use crate::messages::identity::IdentityMsg;
 use crate::messages::roster::Roster;
 use crate::metrics::Metrics;
@@ -58,17 +59,9 @@ pub enum StartError {
     /// The API token cannot be read or made.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The constitution is not valid.
+    /// The constitution's file cannot be read or is not valid.
     #[error("gates.constitution: {0}")]
-    Constitution(#[from] ConstitutionError),
-    /// The constitution's file cannot be read.
-    #[error("gates.constitution: {}: {source}", path.display())]
-    ConstitutionFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Constitution(#[from] ConstitutionFileError),
     /// A host or origin in the configuration is none.
     #[error("{key}: {0}", key = origin_key(.0))]
     Origin(#[from] OriginError),
@@ -100,9 +93,7 @@ impl StartError {
     /// The key of the configuration that is wrong, if the configuration is what is wrong.
     pub fn key(&self) -> Option<String> {
         match self {
-            Self::Constitution(_) | Self::ConstitutionFile { .. } => {
-                Some("gates.constitution".into())
-            }
+            Self::Constitution(_) => Some("gates.constitution".into()),
             Self::Origin(error) => Some(origin_key(error).into()),
             Self::UnknownActor { name, .. } => Some(format!("supervisor.actors.{name}")),
             Self::Ollama(_) => Some("inference.ollama.url".into()),
@@ -148,7 +139,8 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let data_dir = config.node.data_dir.clone();
     let lock = DirLock::acquire(&data_dir)?;
     let token = token::open(&data_dir)?;
-    let constitution = Arc::new(constitution(&config)?);
+    let file = config.gates.constitution.clone();
+    let constitution = file.as_deref().map_or_else(|| Ok(Constitution::default()), read)?;
     let origins = Origins::new(&config.http.hosts, &config.http.origins)?;
     let address = SocketAddr::new(config.http.host, config.http.port);
     let bound = TcpListener::bind(address).await;
@@ -165,9 +157,8 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let (identity_child, identity) =
         plan.actor(identity::NAME, move || identity::Identity { keystore: Arc::clone(&keystore) });
 
-    let (gate_chain_child, gate_chain) = plan.actor(gate_chain::NAME, move || {
-        gate_chain::GateChain { constitution: Arc::clone(&constitution) }
-    });
+    let judge = gate_chain::GateChain::new(constitution, file, Arc::clone(&store), &metrics);
+    let (gate_chain_child, gate_chain) = plan.actor(gate_chain::NAME, move || judge.clone());
 
     let (issuer, log) = (identity.clone(), Arc::clone(&store));
     let (envelope_child, envelope) = plan.actor(envelope::NAME, move || envelope::Envelope {
@@ -254,6 +245,17 @@ impl Node {
         exit
     }
 
+    /// Reads again what may change while the node runs: the constitution, if it has a file.
+    pub async fn reload(&self) {
+        let wait = Deadline::after(INTRODUCTION_WAIT);
+        let ask = |reply| GateChainMsg::Reload { reply };
+        match self.roster.gate_chain.call(wait, ask).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => warn!(%error, "the constitution stays as it is"),
+            Err(error) => warn!(%error, "the constitution was not read again"),
+        }
+    }
+
     /// Says who and where it is, in a few lines.
     async fn introduce(&self, config: &Config) {
         let wait = Deadline::after(INTRODUCTION_WAIT);
@@ -266,15 +268,6 @@ impl Node {
             warn!("auth.mode is trust-loopback: every user of this machine can sign as this node");
         }
     }
-}
-
-fn constitution(config: &Config) -> Result<Constitution, StartError> {
-    let Some(path) = &config.gates.constitution else {
-        return Ok(Constitution::parse("built in", DEFAULT_TOML)?);
-    };
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| StartError::ConstitutionFile { path: path.clone(), source })?;
-    Ok(Constitution::parse(&path.display().to_string(), &text)?)
 }
 
 fn mode(mode: AuthMode) -> Mode {

@@ -11,6 +11,7 @@ use bizra_omega::actors::backend::edge::EdgeBackend;
 use bizra_omega::actors::gate_chain::{self, GateChain};
 use bizra_omega::actors::inference_router::{self, InferenceRouter};
 use bizra_omega::adapters::edge::generate::Limits as EngineLimits;
+use bizra_omega::adapters::store::Store;
 use bizra_omega::domain::constitution::{Constitution, DEFAULT_TOML};
 use bizra_omega::domain::digest::domain_separated_digest;
 use bizra_omega::domain::envelope::{Draft, EnvelopeId, Sealed};
@@ -147,6 +148,7 @@ struct House {
     _root: Root,
     router: Addr<InferenceMsg>,
     drafts: Arc<Mutex<Vec<Draft>>>,
+    _data_dir: tempfile::TempDir,
 }
 
 async fn house(backends: &[Scripted]) -> House {
@@ -165,7 +167,9 @@ async fn furnish(backends: &[Scripted], constitution: Constitution) -> House {
         children.push(spec);
         known.push((tier, addr));
     }
-    let judge = GateChain { constitution: Arc::new(constitution) };
+    let data_dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(data_dir.path()).unwrap());
+    let judge = GateChain::new(constitution, None, store, metrics);
     let make = move || judge.clone();
     let (spec, gates) = ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 64, metrics, make);
     children.push(spec);
@@ -179,7 +183,7 @@ async fn furnish(backends: &[Scripted], constitution: Constitution) -> House {
     let name = inference_router::NAME;
     let (spec, router) = ChildSpec::actor(name, permanent(), SECOND, 64, metrics, make);
     children.push(spec);
-    House { _root: support::root(&settings, children).await, router, drafts }
+    House { _root: support::root(&settings, children).await, router, drafts, _data_dir: data_dir }
 }
 
 fn raw(tier: Option<&str>) -> RawRequest {

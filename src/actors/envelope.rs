@@ -19,7 +19,7 @@ use crate::domain::identity::{KeyUse, PublicKey};
 use crate::domain::reject::RejectCode;
 use crate::domain::replay::{Nonce, ReplayError, ReplayLimits, ReplayWindow};
 use crate::messages::addr::{Addr, CallError, Deadline, Reply};
-use crate::messages::envelope::EnvelopeMsg;
+use crate::messages::envelope::{EnvelopeMsg, Issuer};
 use crate::messages::identity::IdentityMsg;
 
 /// The actor's name.
@@ -95,6 +95,9 @@ impl Actor for Envelope {
             }),
             EnvelopeMsg::Find { id, reply } => turn.spawn(async move {
                 reply.send(desk.find(id).await);
+            }),
+            EnvelopeMsg::Issuer { reply } => turn.spawn(async move {
+                reply.send(desk.issuer(deadline).await);
             }),
         }
         Ok(())
@@ -261,6 +264,14 @@ impl Desk {
         let found = beside(true, move || store.find_envelope(id)).await;
         let found = found.map_err(unavailable)?.map_err(unavailable)?;
         found.map(|bytes| read_logged(id, &bytes)).transpose()
+    }
+
+    async fn issuer(&self, deadline: Deadline) -> Result<Issuer, SealError> {
+        let identities = self.ask(deadline, |reply| IdentityMsg::List { reply }).await;
+        let known: Vec<_> =
+            identities.map_err(unavailable)?.iter().map(|it| it.public_key).collect();
+        let active = *known.first().ok_or_else(|| unavailable("there is no identity"))?;
+        Ok(Issuer { active, known, is_ready: self.store.broken().is_none() })
     }
 
     async fn ask<T: Send>(

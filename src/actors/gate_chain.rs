@@ -1,24 +1,38 @@
-//! Judges content under the constitution. The gates are in `domain::gate`.
+//! Judges content under the constitution, and keeps the standing of those who sent it. The gates
+//! are in `domain::gate`, the rules about standing in `domain::trust`.
+//!
+//! A restart reads the standings from the store again and loses nothing; the constitution in force
+//! outlives it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::time::Instant;
+mod bench;
 
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tracing::error;
+use tracing::{info, warn};
 
 use crate::actor::{Actor, Failure, Turn};
+use crate::actors::gate_chain::bench::Bench;
+use crate::adapters::constitution_file;
+use crate::adapters::store::Store;
+use crate::clock;
 use crate::domain::constitution::Constitution;
-use crate::domain::gate::{GateInput, Profile, Receipt, run, run_timed};
+use crate::domain::gate::{GateInput, Receipt, Surroundings};
+use crate::domain::profile::{Gate, Profile};
 use crate::domain::reject::RejectCode;
-use crate::messages::addr::{Deadline, Reply};
-use crate::messages::gate_chain::{BATCH_MAX, GateChainMsg};
+use crate::domain::trust::{Book, Standing};
+use crate::messages::addr::{Deadline, Reply, unless_abandoned};
+use crate::messages::gate_chain::{BATCH_MAX, GateChainMsg, ReloadError};
+use crate::metrics::{GateMeter, Metrics};
 
 /// Its name in the tree.
 pub const NAME: &str = "gate-chain";
 
-/// Bytes that are judged inside the handler: reading this much JSON takes a tenth of a millisecond.
-const INLINE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that are judged inside the handler: measuring this much takes some hundred microseconds.
+const INLINE_BYTES_MAX: usize = 4 * 1024;
 
 /// Inputs that are judged inside the handler, a fraction of a microsecond each over given scores.
 const INLINE_INPUTS_MAX: usize = 64;
@@ -26,26 +40,59 @@ const INLINE_INPUTS_MAX: usize = 64;
 /// Bytes of content after which a chunk of a batch is closed, so that cores share large inputs.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What a restart needs; a restart loses nothing.
+/// What a restart needs.
 #[derive(Clone, Debug)]
 pub struct GateChain {
-    /// What is enforced.
-    pub constitution: Arc<Constitution>,
+    /// What is enforced; shared by all incarnations.
+    constitution: Arc<ArcSwap<Constitution>>,
+    /// Where it can be read again; `None` for the one built in.
+    file: Option<PathBuf>,
+    /// Keeps the standings.
+    store: Arc<Store>,
+    /// Lets as many judge at once as there are cores; shared by all incarnations.
+    workers: Arc<Semaphore>,
+    meter: GateMeter,
+    /// The wall clock, in milliseconds since the Unix epoch: [`crate::clock::now_ms`] outside tests.
+    pub now_ms: fn() -> i64,
 }
+
+/// The standings, as one incarnation and its tasks share them.
+type Standings = Arc<Mutex<Book>>;
 
 impl Actor for GateChain {
     type Msg = GateChainMsg;
-    type State = ();
+    type State = Standings;
 
-    async fn start(&self) -> Result<(), Failure> {
-        Ok(())
+    async fn start(&self) -> Result<Standings, Failure> {
+        let store = Arc::clone(&self.store);
+        let standings = tokio::task::spawn_blocking(move || store.load_standings()).await??;
+        Ok(Arc::new(Mutex::new(Book::restore(standings))))
     }
 
-    async fn handle(&self, message: GateChainMsg, turn: Turn, (): &mut ()) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        message: GateChainMsg,
+        turn: Turn,
+        standings: &mut Standings,
+    ) -> Result<(), Failure> {
         match message {
-            GateChainMsg::Constitution { reply } => reply.send(self.constitution.clone()),
+            GateChainMsg::Constitution { reply } => reply.send(self.constitution.load_full()),
             GateChainMsg::Check { profile, inputs, reply } => {
                 self.check(profile, inputs, turn, reply);
+            }
+            GateChainMsg::Admit { profile, input, mut reply } => {
+                let (chain, standings) = (self.clone(), Arc::clone(standings));
+                let deadline = turn.deadline();
+                turn.spawn(async move {
+                    let admit = chain.admit(profile, *input, &standings, deadline);
+                    if let Some(Some(receipt)) = unless_abandoned(&mut reply, admit).await {
+                        reply.send(receipt);
+                    }
+                });
+            }
+            GateChainMsg::Reload { reply } => {
+                let chain = self.clone();
+                turn.spawn_blocking(move || reply.send(chain.reload()));
             }
         }
         Ok(())
@@ -53,14 +100,38 @@ impl Actor for GateChain {
 }
 
 impl GateChain {
+    /// A gate chain that enforces `constitution`, which came from `file` if it is not built in, and
+    /// keeps standings in `store`.
+    pub fn new(
+        constitution: Constitution,
+        file: Option<PathBuf>,
+        store: Arc<Store>,
+        metrics: &Metrics,
+    ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            constitution: Arc::new(ArcSwap::from_pointee(constitution)),
+            file,
+            store,
+            workers: Arc::new(Semaphore::new(cores)),
+            meter: metrics.gates(&Gate::ALL.map(Gate::as_str)),
+            now_ms: clock::now_ms,
+        }
+    }
+
+    fn bench(&self, profile: Profile, around: Surroundings) -> Bench {
+        let (constitution, meter) = (self.constitution.load_full(), self.meter.clone());
+        Bench { constitution, profile, around, meter }
+    }
+
     fn check(
         &self,
         profile: Profile,
         inputs: Vec<GateInput>,
         turn: Turn,
-        reply: Reply<Vec<Receipt>>,
+        mut reply: Reply<Vec<Receipt>>,
     ) {
-        let bench = Bench { constitution: self.constitution.clone(), profile };
+        let bench = self.bench(profile, Surroundings::default());
         let deadline = turn.deadline();
         let bytes: usize = inputs.iter().map(|input| input.content.len()).sum();
         if inputs.len() > BATCH_MAX {
@@ -70,32 +141,99 @@ impl GateChain {
         } else if inputs.len() <= INLINE_INPUTS_MAX && bytes <= INLINE_BYTES_MAX {
             reply.send(bench.judge_all(inputs, deadline));
         } else {
-            turn.spawn(spread(bench, inputs, deadline, reply));
+            let workers = Arc::clone(&self.workers);
+            turn.spawn(async move {
+                let judging = spread(bench, inputs, deadline, workers);
+                if let Some(Some(receipts)) = unless_abandoned(&mut reply, judging).await {
+                    reply.send(receipts);
+                }
+            });
+        }
+    }
+
+    /// Judges what a sender sent, and punishes it as the constitution says.
+    async fn admit(
+        &self,
+        profile: Profile,
+        input: GateInput,
+        standings: &Standings,
+        deadline: Deadline,
+    ) -> Option<Receipt> {
+        let now_ms = (self.now_ms)();
+        let sender = input.facts.as_ref().and_then(|facts| facts.sender);
+        let sender = sender.map(|key| *key.as_bytes());
+        let standing = sender.map_or(Standing::FULL, |sender| book(standings).standing(&sender));
+        let bench = self.bench(profile, Surroundings { now_ms, standing });
+        let constitution = Arc::clone(&bench.constitution);
+        let judging = spread(bench, vec![input], deadline, Arc::clone(&self.workers));
+        let receipt = judging.await?.pop()?;
+        let wrong = receipt.verdicts().iter().filter(|verdict| verdict.code.is_some());
+        let penalties: Vec<_> =
+            wrong.flat_map(|verdict| constitution.penalties(profile, verdict.gate)).collect();
+        if let Some(sender) = sender {
+            let terms = &constitution.document().trust;
+            let change = book(standings).punish(&sender, &penalties, terms, now_ms);
+            if let Some(change) = change
+                && let Err(error) = self.store.put_standing(change).await
+            {
+                // It holds until this incarnation ends, and what was refused stays refused.
+                warn!(actor = NAME, %error, "a penalty was not written");
+            }
+        }
+        Some(receipt)
+    }
+
+    fn reload(&self) -> Result<Arc<Constitution>, ReloadError> {
+        use constitution_file::ConstitutionFileError::{Document, Read};
+        let path = self.file.as_ref().ok_or(ReloadError::BuiltIn)?;
+        let read = constitution_file::read(path).map_err(|error| match error {
+            Read { .. } => ReloadError::File(error.to_string()),
+            Document(error) => ReloadError::Document(error),
+        })?;
+        let read = Arc::new(read);
+        loop {
+            let before = self.constitution.load();
+            read.succeeds(&before, &path.display().to_string())?;
+            let found = self.constitution.compare_and_swap(&*before, Arc::clone(&read));
+            if Arc::ptr_eq(&found, &before) {
+                let (version, digest) = (read.version(), read.digest());
+                info!(actor = NAME, version, %digest, "the constitution was read again");
+                return Ok(read);
+            }
         }
     }
 }
 
-/// Judges a batch on as many cores as there are, and answers in the order of the inputs.
+fn book(standings: &Standings) -> MutexGuard<'_, Book> {
+    // No call on it panics half way; if one did, what it remembers is still remembered.
+    standings.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Judges a batch on as many cores as there are, and answers in the order of the inputs. `None` if
+/// a part was lost: never a pass.
 async fn spread(
     bench: Bench,
     inputs: Vec<GateInput>,
     deadline: Deadline,
-    reply: Reply<Vec<Receipt>>,
-) {
+    workers: Arc<Semaphore>,
+) -> Option<Vec<Receipt>> {
     let mut tasks = JoinSet::new();
-    for (index, chunk) in chunks(inputs).into_iter().enumerate() {
+    let chunks = chunks(inputs);
+    let mut parts = Vec::with_capacity(chunks.len());
+    for (index, chunk) in chunks.into_iter().enumerate() {
+        // Dropped with this future when the caller leaves; the semaphore is never closed.
+        let worker = Arc::clone(&workers).acquire_owned().await.ok()?;
         let bench = bench.clone();
-        tasks.spawn_blocking(move || (index, bench.judge_all(chunk, deadline)));
+        tasks.spawn_blocking(move || {
+            let _worker = worker;
+            (index, bench.judge_all(chunk, deadline))
+        });
     }
-    let mut parts = Vec::with_capacity(tasks.len());
     while let Some(part) = tasks.join_next().await {
-        // Judging does not panic and is not cancelled while the node runs. Should it be, the
-        // reply is dropped and the caller told that the work was lost: never a pass.
-        let Ok(part) = part else { return };
-        parts.push(part);
+        parts.push(part.ok()?);
     }
     parts.sort_unstable_by_key(|(index, _)| *index);
-    reply.send(parts.into_iter().flat_map(|(_, receipts)| receipts).collect());
+    Some(parts.into_iter().flat_map(|(_, receipts)| receipts).collect())
 }
 
 /// Cuts a batch into pieces of bounded work.
@@ -116,164 +254,17 @@ fn chunks(inputs: Vec<GateInput>) -> Vec<Vec<GateInput>> {
     chunks
 }
 
-/// What judging takes.
-#[derive(Clone, Debug)]
-struct Bench {
-    constitution: Arc<Constitution>,
-    profile: Profile,
-}
-
-impl Bench {
-    fn judge_all(&self, inputs: Vec<GateInput>, deadline: Deadline) -> Vec<Receipt> {
-        // A single input is what a person looks at, so its gates are timed. In a batch the clock
-        // would take longer than the gates.
-        let is_timed = inputs.len() == 1;
-        let gates = |input: GateInput| {
-            if is_timed {
-                let began = Instant::now();
-                run_timed(&self.constitution, self.profile, input, || began.elapsed())
-            } else {
-                run(&self.constitution, self.profile, input)
-            }
-        };
-        let mut clock = DeadlineClock::new(deadline);
-        inputs
-            .into_iter()
-            .map(|input| {
-                if clock.is_over(input.content.len()) {
-                    let reason = "the deadline passed before its turn came";
-                    self.refuse(input, RejectCode::RejectTimeout, reason)
-                } else {
-                    self.guard(input, gates)
-                }
-            })
-            .collect()
-    }
-
-    /// Runs `gates`; a panic inside them costs this one verdict.
-    fn guard(&self, input: GateInput, gates: impl Fn(GateInput) -> Receipt) -> Receipt {
-        let content = input.content.clone();
-        catch_unwind(AssertUnwindSafe(|| gates(input))).unwrap_or_else(|_| {
-            // The panic hook has logged what it said; a person must look at it.
-            error!(actor = NAME, profile = self.profile.as_str(), "a gate panicked");
-            let digest = self.constitution.digest();
-            let reason = "a gate failed; the node's log says why";
-            Receipt::refusal(self.profile, digest, content, RejectCode::RejectInternal, reason)
-        })
-    }
-
-    fn refuse(&self, input: GateInput, code: RejectCode, reason: &str) -> Receipt {
-        Receipt::refusal(self.profile, self.constitution.digest(), input.content, code, reason)
-    }
-}
-
-/// Looks at the clock only after enough work that looking is cheap beside it.
-struct DeadlineClock {
-    deadline: Deadline,
-    work: usize,
-    is_over: bool,
-}
-
-impl DeadlineClock {
-    /// Work between two looks, in bytes: some ten microseconds of it.
-    const STEP: usize = 4096;
-    /// What an input costs beside its bytes, in the same unit.
-    const INPUT: usize = 256;
-
-    fn new(deadline: Deadline) -> Self {
-        Self { deadline, work: Self::STEP, is_over: false }
-    }
-
-    fn is_over(&mut self, bytes: usize) -> bool {
-        if self.work >= Self::STEP {
-            self.work = 0;
-            self.is_over = self.is_over || self.deadline.is_over();
-        }
-        self.work = self.work.saturating_add(bytes).saturating_add(Self::INPUT);
-        self.is_over
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::domain::gate::ContentType;
-    use crate::domain::score::Score;
-
-    fn bench() -> Bench {
-        Bench { constitution: Arc::new(Constitution::default()), profile: Profile::Check }
-    }
-
-    fn input(content: Vec<u8>, score: Option<f64>) -> GateInput {
-        let score = score.map(|score| Score::try_from(score).unwrap());
-        GateInput {
-            content: Bytes::from(content),
-            content_type: ContentType::Text,
-            snr_claim: score,
-            ihsan_claim: score,
-        }
-    }
-
-    fn later() -> Deadline {
-        Deadline::after(Duration::from_secs(60))
-    }
-
-    #[test]
-    fn a_panic_costs_one_verdict() {
-        let receipt = bench().guard(input(vec![], None), |_| panic!("a gate"));
-        assert!(!receipt.passed());
-        assert_eq!(receipt.code(), Some(RejectCode::RejectInternal));
-    }
-
-    #[test]
-    fn nothing_is_judged_after_the_deadline() {
-        let inputs = vec![input(b"text".to_vec(), Some(1.0)); 3];
-        let receipts = bench().judge_all(inputs, Deadline::after(Duration::ZERO));
-        assert_eq!(receipts.len(), 3);
-        for receipt in receipts {
-            assert_eq!(receipt.code(), Some(RejectCode::RejectTimeout));
-            assert!(!receipt.passed() && receipt.verdicts().is_empty());
-        }
-    }
-
-    #[test]
-    fn a_single_judgement_is_timed_and_a_batch_is_not() {
-        let one = bench().judge_all(vec![input(vec![], Some(1.0))], later());
-        assert!(one[0].duration(0).is_some());
-        let two = bench().judge_all(vec![input(vec![], Some(1.0)); 2], later());
-        assert!(two[0].duration(0).is_none());
-    }
 
     #[test]
     fn chunks_keep_every_input_in_order() {
-        let inputs: Vec<_> = (0..500usize).map(|n| input(vec![b'x'; n * 100], Some(0.0))).collect();
+        let inputs: Vec<_> = (0..500).map(|n| GateInput::text(vec![b'x'; n * 100])).collect();
         let sizes: Vec<_> = inputs.iter().map(|input| input.content.len()).collect();
         let chunks = chunks(inputs);
         assert!(chunks.len() > 100);
         let kept: Vec<_> = chunks.iter().flatten().map(|input| input.content.len()).collect();
         assert_eq!(kept, sizes);
-    }
-
-    proptest! {
-        #[test]
-        fn a_batch_answers_what_single_judgements_would(
-            batch in proptest::collection::vec(
-                (proptest::collection::vec(any::<u8>(), 0..8), proptest::option::of(0.8..=1.0f64)),
-                0..100,
-            ),
-        ) {
-            let inputs: Vec<_> =
-                batch.into_iter().map(|(content, score)| input(content, score)).collect();
-            let singly: Vec<_> = inputs
-                .iter()
-                .flat_map(|input| bench().judge_all(vec![input.clone()], later()))
-                .collect();
-            prop_assert_eq!(bench().judge_all(inputs, later()), singly);
-        }
     }
 }

@@ -3,22 +3,25 @@
 //! Which tier and in which order is decided in `domain::inference::route`.
 
 mod attempt;
+mod output;
 mod proof;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use crate::actor::{Actor, Failure, Turn};
 use crate::actors::inference_router::attempt::Attempts;
+use crate::actors::inference_router::output::Output;
 use crate::actors::inference_router::proof::Proof;
 use crate::domain::envelope::SealError;
-use crate::domain::gate::{ContentType, GateInput, Profile, Receipt};
+use crate::domain::gate::{GateInput, Receipt};
 use crate::domain::inference::route::{self, Complexity, Offer, Step};
+use crate::domain::inference::share::RecentWork;
 use crate::domain::inference::{InferenceError, InferenceRequest, ModelInfo, Tier};
+use crate::domain::profile::Profile;
 use crate::domain::reject::RejectCode;
 use crate::messages::addr::{Addr, CallError, Deadline, unless_abandoned};
 use crate::messages::backend::BackendMsg;
@@ -46,6 +49,8 @@ pub struct InferenceRouter {
     gate_chain: Addr<GateChainMsg>,
     envelope: Addr<EnvelopeMsg>,
     backends: Arc<[Backend]>,
+    /// Who answered lately; shared by all incarnations.
+    work: Arc<Mutex<RecentWork>>,
 }
 
 impl InferenceRouter {
@@ -56,8 +61,10 @@ impl InferenceRouter {
         envelope: Addr<EnvelopeMsg>,
         backends: impl IntoIterator<Item = (Tier, Addr<BackendMsg>)>,
     ) -> Self {
-        let backends = backends.into_iter().map(|(tier, addr)| Backend { tier, addr }).collect();
-        Self { gate_chain, envelope, backends }
+        let backends: Arc<[Backend]> =
+            backends.into_iter().map(|(tier, addr)| Backend { tier, addr }).collect();
+        let work = Arc::new(Mutex::new(RecentWork::new(backends.len())));
+        Self { gate_chain, envelope, backends, work }
     }
 }
 
@@ -116,17 +123,26 @@ impl InferenceRouter {
         tokens: Option<mpsc::Sender<String>>,
         deadline: Deadline,
     ) -> Result<Answer, InferenceError> {
-        let began = Instant::now();
+        let (began, allowed) = (Instant::now(), deadline.remaining());
         let asked = [Some(&request.prompt), request.system.as_ref()].into_iter().flatten();
-        let input = asked.map(|text| text.clone().into()).collect();
+        let input = asked.map(|text| GateInput::text(text.clone())).collect();
         let input = self.judge(Profile::InferenceInput, input, deadline).await?;
 
         let steps = self.plan(&request, deadline).await?;
         let mut attempts = Attempts::new(&self.backends, &request, tokens, deadline);
         let (tier, generated) = attempts.run(&steps).await?;
 
-        let output = vec![Bytes::from(generated.text.clone())];
-        let output = self.judge(Profile::InferenceOutput, output, deadline).await?;
+        let issuer = self.envelope.call(deadline, |reply| EnvelopeMsg::Issuer { reply }).await;
+        let output = Output {
+            request: &request,
+            generated: &generated,
+            allowed,
+            elapsed: began.elapsed(),
+            work: self.note(attempts.last_backend()),
+            // Without it the gates say what is missing.
+            issuer: issuer.ok().and_then(Result::ok),
+        };
+        let output = self.judge(Profile::InferenceOutput, vec![output.input()], deadline).await?;
         let is_degraded = route::is_degraded(request.tier, tier);
         let attempts = attempts.into_done();
         let proof = Proof {
@@ -158,26 +174,27 @@ impl InferenceRouter {
         })
     }
 
-    /// The receipts of `profile` over `texts`, if all passed.
+    /// Notes who answered; tells how many of the recent answers each backend gave.
+    fn note(&self, backend: Option<&str>) -> Vec<u64> {
+        let place = self.backends.iter().position(|it| Some(it.addr.name().as_str()) == backend);
+        // No call on it panics half way.
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = place {
+            work.note(place);
+        }
+        work.counts().to_vec()
+    }
+
+    /// The receipts of `profile` over `inputs`, if all passed.
     async fn judge(
         &self,
         profile: Profile,
-        texts: Vec<Bytes>,
+        inputs: Vec<GateInput>,
         deadline: Deadline,
     ) -> Result<Vec<Receipt>, InferenceError> {
-        let input = |content: &Bytes| GateInput {
-            content: content.clone(),
-            content_type: ContentType::Text,
-            snr_claim: None,
-            ihsan_claim: None,
-        };
-        let check = |reply| GateChainMsg::Check {
-            profile,
-            inputs: texts.iter().map(input).collect(),
-            reply,
-        };
+        let check = |reply| GateChainMsg::Check { profile, inputs: inputs.clone(), reply };
         let receipts = self.gate_chain.call(deadline, check).await.map_err(unanswered)?;
-        if receipts.len() != texts.len() {
+        if receipts.len() != inputs.len() {
             return Err(InferenceError::Failed("the gates gave no verdict".into()));
         }
         match receipts.iter().find(|receipt| !receipt.passed()) {

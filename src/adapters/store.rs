@@ -1,4 +1,5 @@
-//! The embedded store: the log of envelopes made here, and the replay window.
+//! The embedded store: the log of envelopes made here, the replay window, and the standings of
+//! senders.
 //!
 //! One thread writes. It takes what waits, at most 256 operations, into one transaction,
 //! so that many callers share the cost of one flush to disk; a lone operation waits for nobody.
@@ -18,6 +19,9 @@ use tokio::sync::oneshot;
 
 use crate::domain::envelope::EnvelopeId;
 use crate::domain::replay::Nonce;
+use crate::domain::trust::Change;
+
+mod standings;
 
 /// Name of the file in the data directory.
 const FILE: &str = "node.redb";
@@ -102,6 +106,7 @@ pub struct Replay {
 enum Op {
     Append { id: EnvelopeId, json: Vec<u8> },
     Record { nonce: Nonce, expires_ms: i64, closed_until_ms: i64 },
+    Stand(Change),
     Flush,
 }
 
@@ -109,6 +114,7 @@ enum Op {
 enum Outcome {
     Appended(Appended),
     Recorded(Recorded),
+    Stood,
     Flushed,
 }
 
@@ -178,7 +184,7 @@ impl Store {
     ) -> Result<Appended, StoreError> {
         match self.submit(Op::Append { id, json }).await? {
             Outcome::Appended(appended) => Ok(appended),
-            Outcome::Recorded(_) | Outcome::Flushed => Err(StoreError::Closed),
+            Outcome::Recorded(_) | Outcome::Stood | Outcome::Flushed => Err(StoreError::Closed),
         }
     }
 
@@ -195,7 +201,7 @@ impl Store {
     ) -> Result<Recorded, StoreError> {
         match self.submit(Op::Record { nonce, expires_ms, closed_until_ms }).await? {
             Outcome::Recorded(recorded) => Ok(recorded),
-            Outcome::Appended(_) | Outcome::Flushed => Err(StoreError::Closed),
+            Outcome::Appended(_) | Outcome::Stood | Outcome::Flushed => Err(StoreError::Closed),
         }
     }
 
@@ -322,7 +328,7 @@ fn write_all(db: &Database, jobs: &Receiver<Job>, broken: &OnceLock<String>) {
 fn size(op: &Op) -> usize {
     match op {
         Op::Append { json, .. } => json.len(),
-        Op::Record { .. } | Op::Flush => 0,
+        Op::Record { .. } | Op::Stand(_) | Op::Flush => 0,
     }
 }
 
@@ -339,6 +345,7 @@ fn write<'a>(
         let mut envelopes = write.open_table(ENVELOPES)?;
         let mut nonces = write.open_table(NONCES)?;
         let mut expiries = write.open_table(EXPIRIES)?;
+        let mut standings = write.open_table(standings::STANDINGS)?;
         let mut closed = None;
         for op in ops {
             outcomes.push(match op {
@@ -362,6 +369,10 @@ fn write<'a>(
                         expiries.insert((*expires_ms, &key), ())?;
                         Recorded::New
                     })
+                }
+                Op::Stand(change) => {
+                    standings::write(&mut standings, change)?;
+                    Outcome::Stood
                 }
                 Op::Flush => Outcome::Flushed,
             });

@@ -65,6 +65,9 @@ pub(super) enum Command {
     /// Check content against the gates
     #[command(subcommand)]
     Gates(GatesCommand),
+    /// Show, check or reload what the gates enforce
+    #[command(subcommand)]
+    Constitution(ConstitutionCommand),
     /// Make keys, sign and verify
     #[command(subcommand)]
     Identity(IdentityCommand),
@@ -181,7 +184,23 @@ pub(super) enum GatesCommand {
         /// The list of gates
         #[arg(long)]
         profile: Option<String>,
+        /// A text that the content is to be supported by; can be given again
+        #[arg(long = "source", value_name = "FILE")]
+        sources: Vec<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConstitutionCommand {
+    /// Print what the node enforces
+    Show,
+    /// Check a document before a node reads it; needs no node
+    Check {
+        /// The file; - is standard input
+        file: PathBuf,
+    },
+    /// Make the node read its file again
+    Reload,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::cli::bizra::{
-    ActorsArgs, ActorsCommand, BizraArgs, ChaosArgs, Command, Common, EnvelopeCommand,
-    GatesCommand, GenerateArgs, IdentityCommand, Kind,
+    ActorsArgs, ActorsCommand, BizraArgs, ChaosArgs, Command, Common, ConstitutionCommand,
+    EnvelopeCommand, GatesCommand, GenerateArgs, IdentityCommand, Kind,
 };
 use crate::cli::chaos::{self, Plan};
 use crate::cli::client::{CliError, Client, Target};
-use crate::cli::{envelope, show};
+use crate::cli::{constitution, envelope, show};
 
 /// Time for an answer that has to be generated: a large model on a small machine takes minutes.
 const GENERATE_WAIT: Duration = Duration::from_secs(600);
@@ -63,6 +63,7 @@ async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Resu
             say.answer(&models, show::models)
         }
         Command::Gates(command) => gates(command, &target.client()?, say).await,
+        Command::Constitution(command) => constitution(command, target, say).await,
         Command::Identity(command) => identity(command, &target.client()?, say).await,
         Command::Chaos(args) => drill(args, target, say).await,
     }
@@ -168,14 +169,37 @@ async fn generate(args: GenerateArgs, client: &Client, say: &mut Say<'_>) -> Res
     Ok(0)
 }
 
+async fn constitution(
+    command: ConstitutionCommand,
+    target: &Target,
+    say: &mut Say<'_>,
+) -> Result<u8, CliError> {
+    match command {
+        ConstitutionCommand::Check { file } => {
+            let origin = file.display().to_string();
+            Ok(constitution::check(&mut *open(&file)?, &origin, say.out, say.is_json)?)
+        }
+        ConstitutionCommand::Show => {
+            let shown = target.client()?.get(&["constitution"]).await?;
+            say.answer(&shown, show::constitution)
+        }
+        ConstitutionCommand::Reload => {
+            let shown = target.client()?.post(&["constitution", "reload"], &json!({})).await?;
+            say.answer(&shown, show::constitution)
+        }
+    }
+}
+
 async fn gates(command: GatesCommand, client: &Client, say: &mut Say<'_>) -> Result<u8, CliError> {
-    let GatesCommand::Check { content, snr, ihsan, content_type, profile } = command;
+    let GatesCommand::Check { content, snr, ihsan, content_type, profile, sources } = command;
+    let sources = sources.iter().map(|path| read_text(path)).collect::<Result<Vec<_>, _>>()?;
     let body = object([
         ("content", Some(json!(text_or_input(content)?))),
         ("snr_score", snr.map(Value::from)),
         ("ihsan_score", ihsan.map(Value::from)),
         ("content_type", content_type.map(Value::from)),
         ("profile", profile.map(Value::from)),
+        ("sources", (!sources.is_empty()).then(|| json!(sources))),
     ]);
     let checked = client.post(&["pci", "gates", "check"], &body).await?;
     say.verdict(&checked, "passed", show::gates)
@@ -232,17 +256,19 @@ fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
 
 /// The text itself, or standard input for `-`.
 fn text_or_input(text: String) -> Result<String, CliError> {
-    if text != "-" {
-        return Ok(text);
-    }
+    if text == "-" { read_text(Path::new("-")) } else { Ok(text) }
+}
+
+fn read_text(path: &Path) -> Result<String, CliError> {
+    let name =
+        if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() };
     let mut bytes = Vec::new();
-    let read = std::io::stdin().lock().take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes);
-    read.map_err(|error| CliError::Usage(format!("standard input: {error}")))?;
+    let read = open(path)?.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| CliError::Usage(format!("{name}: {error}")))?;
     if bytes.len() as u64 > INPUT_BYTES_MAX {
-        let reason = format!("standard input is larger than {INPUT_BYTES_MAX} bytes");
-        return Err(CliError::Usage(reason));
+        return Err(CliError::Usage(format!("{name} is larger than {INPUT_BYTES_MAX} bytes")));
     }
-    String::from_utf8(bytes).map_err(|_| CliError::Usage("standard input is not UTF-8".to_owned()))
+    String::from_utf8(bytes).map_err(|_| CliError::Usage(format!("{name} is not UTF-8")))
 }
 
 fn open(path: &Path) -> Result<Box<dyn Read>, CliError> {

@@ -56,6 +56,36 @@ fn branch(actors: &Value, depth: usize, rows: &mut Vec<Vec<String>>) {
     }
 }
 
+/// What is enforced: thresholds, rules, and the gates of every profile.
+pub fn constitution(answer: &Value) -> String {
+    let mut text = fields(&without(answer, "rules"));
+    let keys = ["id", "target", "metric", "comparator", "threshold", "enforcement"];
+    let mut rows =
+        vec![["RULE", "OF", "METRIC", "", "", "ENFORCED", "COSTS"].map(str::to_owned).to_vec()];
+    for rule in answer["rules"].as_array().into_iter().flatten() {
+        let mut row: Vec<String> = keys.iter().map(|key| plain(&rule[*key])).collect();
+        row.push(plain(&rule["penalty"]["kind"]));
+        rows.push(row);
+    }
+    text.push('\n');
+    text.push_str(&table(&rows));
+    let mut rows = vec![["PROFILE", "GATES"].map(str::to_owned).to_vec()];
+    for (profile, terms) in answer["profiles"].as_object().into_iter().flatten() {
+        let gates = terms["gates"].as_object().into_iter().flatten();
+        let gates: Vec<_> = gates.map(|(gate, how)| format!("{gate} ({})", plain(how))).collect();
+        rows.push(vec![profile.clone(), gates.join(", ")]);
+    }
+    text.push('\n');
+    text.push_str(&table(&rows));
+    text
+}
+
+fn without(answer: &Value, key: &str) -> Value {
+    let mut members = answer.as_object().cloned().unwrap_or_default();
+    members.remove(key);
+    Value::Object(members)
+}
+
 /// The models that were seen.
 pub fn models(answer: &Value) -> String {
     let header = ["MODEL", "TIER", "BACKEND", "WEIGHTS", "FORMAT", "CONTEXT", "AVAILABLE", "NOTE"];

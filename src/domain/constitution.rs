@@ -5,11 +5,11 @@ pub mod document;
 use std::sync::LazyLock;
 
 use crate::domain::constitution::document::{
-    Comparator, Document, Enforcement, Metric, Rule, Target,
+    Comparator, Document, Enforcement, Metric, Penalty, Rule, Target, Terms,
 };
 use crate::domain::digest::{Digest, domain_separated_digest};
-use crate::domain::gate::Profile;
 use crate::domain::json;
+use crate::domain::profile::{Gate, Profile};
 use crate::domain::score::Score;
 
 /// The document that holds when the operator gives no other.
@@ -23,6 +23,8 @@ pub const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
 pub struct Constitution {
     document: Document,
     digest: Digest,
+    /// By profile and gate, so that a gate need not search.
+    enforcements: [[Enforcement; Gate::ALL.len()]; Profile::ALL.len()],
 }
 
 /// Why a text is no constitution.
@@ -76,7 +78,11 @@ impl Constitution {
         // Neither step can fail for this type: it has text keys and finite numbers only.
         let value = serde_json::to_value(&document).map_err(|error| form(error.to_string()))?;
         let canonical = json::canonical(&value).map_err(|error| form(error.to_string()))?;
-        Ok(Self { digest: domain_separated_digest(&canonical), document })
+        let enforcements = Profile::ALL.map(|profile| {
+            let gates = &document.profiles.terms(profile).gates;
+            Gate::ALL.map(|gate| gates.get(&gate).copied().unwrap_or(Enforcement::Strict))
+        });
+        Ok(Self { digest: domain_separated_digest(&canonical), document, enforcements })
     }
 
     /// The document as it was read.
@@ -104,19 +110,55 @@ impl Constitution {
         self.document.snr.threshold
     }
 
+    /// The most harm that passes.
+    pub fn harm_ceiling(&self) -> Score {
+        self.document.harm.ceiling
+    }
+
     /// The rules, in the order of the document.
     pub fn rules(&self) -> &[Rule] {
         &self.document.rules
     }
 
-    /// How each gate of `profile` is enforced.
-    pub fn enforcements(&self, profile: Profile) -> &document::Enforcements {
-        let profiles = &self.document.profiles;
-        match profile {
-            Profile::Check => &profiles.check,
-            Profile::InferenceInput => &profiles.inference_input,
-            Profile::InferenceOutput => &profiles.inference_output,
+    /// The terms of `profile`.
+    pub fn terms(&self, profile: Profile) -> &Terms {
+        self.document.profiles.terms(profile)
+    }
+
+    /// How `gate` is enforced in `profile`. A gate that is none of the profile's is strict.
+    pub fn enforcement(&self, profile: Profile, gate: Gate) -> Enforcement {
+        self.enforcements[profile as usize][gate as usize]
+    }
+
+    /// What a breach at `gate` costs whoever sent the content, by the rules about what `profile`
+    /// judges. Only strict rules punish; the others warn or count.
+    pub fn penalties(&self, profile: Profile, gate: Gate) -> impl Iterator<Item = Penalty> {
+        let judged = target(profile).zip(metric(gate));
+        self.rules()
+            .iter()
+            .filter(move |rule| judged == Some((rule.target, rule.metric)))
+            .filter(|rule| rule.enforcement == Enforcement::Strict)
+            .map(|rule| rule.penalty)
+    }
+
+    /// Whether this document may follow `before`: its version is higher, or it is the same.
+    ///
+    /// # Errors
+    /// [`ConstitutionError::Value`] with both versions.
+    pub fn succeeds(&self, before: &Self, origin: &str) -> Result<(), ConstitutionError> {
+        if self.digest == before.digest || self.numbers() > before.numbers() {
+            return Ok(());
         }
+        let (new, old) = (self.version(), before.version());
+        Err(ConstitutionError::Value {
+            origin: origin.into(),
+            key: "version".into(),
+            reason: format!("is {new}; a changed document has one above {old}"),
+        })
+    }
+
+    fn numbers(&self) -> Vec<u16> {
+        self.version().split('.').filter_map(|number| number.parse().ok()).collect()
     }
 
     /// Judges given facts by the rules about outputs and envelopes.
@@ -135,7 +177,7 @@ impl Constitution {
                 Metric::Snr => facts.snr,
                 Metric::Signature => Some(one_if(facts.has_signature)),
                 Metric::Provenance => Some(one_if(facts.has_provenance)),
-                Metric::Quorum => None,
+                Metric::Harm | Metric::Quorum => None,
             };
             let passed = value.map(|value| rule.comparator.holds(value, rule.threshold));
             verdict = match passed {
@@ -168,6 +210,28 @@ impl Default for Constitution {
             Constitution::parse("the default constitution", DEFAULT_TOML).expect("is valid")
         });
         DEFAULT.clone()
+    }
+}
+
+/// What the rules call that which `profile` judges. A check judges nothing that anybody sent.
+fn target(profile: Profile) -> Option<Target> {
+    match profile {
+        Profile::Check => None,
+        Profile::PeerMessage => Some(Target::Message),
+        Profile::InferenceInput => Some(Target::Input),
+        Profile::InferenceOutput => Some(Target::Output),
+        Profile::Proposal => Some(Target::Proposal),
+    }
+}
+
+/// What the rules call that which `gate` compares.
+fn metric(gate: Gate) -> Option<Metric> {
+    match gate {
+        Gate::Harm => Some(Metric::Harm),
+        Gate::Ihsan => Some(Metric::Ihsan),
+        Gate::Snr => Some(Metric::Snr),
+        Gate::Signature => Some(Metric::Signature),
+        Gate::Schema | Gate::Rate | Gate::Fate => None,
     }
 }
 
@@ -265,7 +329,9 @@ mod tests {
         assert_eq!(constitution.document().ihsan.target, score(0.99));
         assert_eq!(constitution.snr_threshold(), score(0.85));
         let ids: Vec<_> = constitution.rules().iter().map(|rule| rule.id.as_str()).collect();
-        assert_eq!(ids, ["IHSAN_001", "SNR_001", "CRYPTO_001", "PROV_001", "BFT_001"]);
+        assert_eq!(ids, ["IHSAN_001", "SNR_001", "CRYPTO_001", "PROV_001", "BFT_001", "HARM_001"]);
+        assert_eq!(constitution.harm_ceiling(), score(0.3));
+        assert_eq!(constitution.document().autonomy.risk_max, [1.0, 0.9, 0.7, 0.5, 0.3].map(score));
         assert_eq!(constitution.rules()[3].enforcement, Enforcement::Advisory);
     }
 
@@ -322,6 +388,7 @@ mod tests {
     fn a_document_about_proposals_only_finds_nothing_compliant() {
         let other = |target: &str| DEFAULT_TOML.replace(target, "target = \"proposal\"");
         let text = other("target = \"output\"").replace("\"envelope\"", "\"proposal\"");
+        assert!(text.contains("target = \"message\""), "which no facts are judged by");
         let constitution = Constitution::parse("x", &text).unwrap();
         assert_eq!(constitution.check(&good()).verdict, Verdict::Indeterminate);
     }
@@ -356,7 +423,14 @@ mod tests {
             ("kind = \"none\"", "kind = \"cooldown\", seconds = 0", "rules[3].penalty.seconds: "),
             ("kind = \"none\"", "kind = \"trust\", amount = 0.0", "rules[3].penalty.amount: "),
             ("kind = \"none\"", "kind = \"exile\"", "exile"),
-            ("schema = \"strict\"", "schema = \"advisory\"", "profiles.check.schema: "),
+            ("schema = \"strict\"", "schema = \"advisory\"", "profiles.check.gates.schema: "),
+            ("snr = \"strict\" }", "harm = \"strict\" }", "profiles.check.gates: lacks snr"),
+            ("snr = \"strict\" }", "snr = \"strict\", rate = \"strict\" }", "has rate, which"),
+            ("rate = \"strict\"\n", "", "profiles.peer-message.gates: lacks rate"),
+            ("[\"safety\"]", "[\"safety\", \"safety\"]", "profiles.check.must_verify: "),
+            ("[\"safety\"]", "[\"beauty\"]", "beauty"),
+            ("0.9, 0.7", "0.7, 0.9", "autonomy.risk_max: "),
+            ("ceiling = 0.3", "ceiling = 0.2", "rules[5].threshold: "),
         ];
         let is_key = |line: &&str| !line.starts_with('#');
         let plain = DEFAULT_TOML.lines().filter(is_key).collect::<Vec<_>>().join("\n");
@@ -366,6 +440,57 @@ mod tests {
             let said = refusal(&text);
             assert!(said.starts_with("site.toml: ") && said.contains(expected), "{to}: {said}");
         }
+    }
+
+    #[test]
+    fn only_a_higher_version_may_follow() {
+        let default = Constitution::default();
+        let other = |version: &str, snr: &str| {
+            let text = DEFAULT_TOML.replace("\"1.0.0\"", &format!("\"{version}\""));
+            Constitution::parse("x", &text.replace("0.85\n", &format!("{snr}\n"))).unwrap()
+        };
+        for (version, snr, may_follow) in [
+            ("1.0.0", "0.850", true),
+            ("1.0.0", "0.86", false),
+            ("0.9.9", "0.86", false),
+            ("1.0.1", "0.86", true),
+            ("1.0.1", "0.85", true),
+            ("2.0.0", "0.86", true),
+            ("1.10.0", "0.86", true),
+        ] {
+            let follows = other(version, snr).succeeds(&default, "site.toml");
+            assert_eq!(follows.is_ok(), may_follow, "{version} {snr}: {follows:?}");
+        }
+        let ten = other("1.10.0", "0.86");
+        let error = other("1.9.0", "0.87").succeeds(&ten, "site.toml").unwrap_err().to_string();
+        assert_eq!(error, "site.toml: version: is 1.9.0; a changed document has one above 1.10.0");
+    }
+
+    #[test]
+    fn only_strict_rules_about_what_was_judged_punish() {
+        let constitution = Constitution::default();
+        let penalties = |constitution: &Constitution, profile, gate| {
+            constitution.penalties(profile, gate).collect::<Vec<_>>()
+        };
+        let trust = Penalty::Trust { amount: score(0.25) };
+        assert_eq!(penalties(&constitution, Profile::PeerMessage, Gate::Harm), [trust]);
+        assert_eq!(
+            penalties(&constitution, Profile::InferenceOutput, Gate::Ihsan),
+            [Penalty::Reject]
+        );
+        for (profile, gate) in [
+            (Profile::Check, Gate::Harm),
+            (Profile::PeerMessage, Gate::Ihsan),
+            (Profile::PeerMessage, Gate::Rate),
+            (Profile::Proposal, Gate::Harm),
+        ] {
+            assert_eq!(penalties(&constitution, profile, gate), [], "{profile:?} {gate:?}");
+        }
+        let at = DEFAULT_TOML.find("HARM_001").unwrap();
+        let (before, after) = DEFAULT_TOML.split_at(at);
+        let text = format!("{before}{}", after.replacen("\"strict\"", "\"advisory\"", 1));
+        let advisory = Constitution::parse("x", &text).unwrap();
+        assert_eq!(penalties(&advisory, Profile::PeerMessage, Gate::Harm), []);
     }
 
     #[test]

@@ -1,103 +1,44 @@
 //! Gates: pure judgements over content, in fixed profiles.
 //!
-//! A run takes the gates of its profile in order and stops at the first that refuses. The outcome
-//! is a [`Receipt`], which goes into the envelope of what was judged.
+//! A run takes the gates of its profile in order and stops at the first strict one that refuses.
+//! Scores are measured here, from the content; a claim beside a measurement can only lower it. The
+//! outcome is a [`Receipt`], which goes into the envelope of what was judged.
 
+mod measure;
 mod receipt;
+mod run;
 
-use std::time::Duration;
+use std::fmt;
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 
 pub use crate::domain::gate::receipt::Receipt;
+pub use crate::domain::gate::run::{run, run_timed};
 
-use crate::domain::constitution::Constitution;
-use crate::domain::constitution::document::{Enforcement, Enforcements};
-use crate::domain::json;
+use crate::domain::constitution::document::Enforcement;
+use crate::domain::digest::Digest;
+use crate::domain::fate::approval::Approval;
+use crate::domain::fate::{self, Autonomy, Certificate, Cost};
+use crate::domain::harm::{self, Harm};
+use crate::domain::identity::PublicKey;
+use crate::domain::ihsan::contract::Clause;
+use crate::domain::ihsan::{self, Assessment, Budget, Provenance, Shortfall};
+use crate::domain::profile::Gate;
 use crate::domain::reject::RejectCode;
-use crate::domain::score::{Reading, Score, Source, combine};
-
-/// Gates in the longest profile.
-pub const GATES_MAX: usize = 3;
+use crate::domain::score::{Score, Source};
+use crate::domain::snr::{self, Snr, Unmeasured};
+use crate::domain::trust::{Refusal, Standing};
 
 /// The most content a gate reads: what an envelope's payload may hold.
 pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
-
-/// A fixed list of gates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Profile {
-    /// Schema, Ihsan, SNR over given scores; the default of `/pci/gates/check`.
-    Check,
-    /// Before a prompt goes to a model.
-    InferenceInput,
-    /// Before an answer leaves the node.
-    InferenceOutput,
-}
-
-impl Profile {
-    /// Every profile.
-    pub const ALL: [Self; 3] = [Self::Check, Self::InferenceInput, Self::InferenceOutput];
-
-    /// Its name on the wire and in the constitution.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Check => "check",
-            Self::InferenceInput => "inference-input",
-            Self::InferenceOutput => "inference-output",
-        }
-    }
-
-    /// Reads a name of [`Profile::as_str`].
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|profile| profile.as_str() == name)
-    }
-
-    /// Its gates, in order.
-    pub const fn gates(self) -> &'static [Gate] {
-        match self {
-            Self::Check | Self::InferenceInput | Self::InferenceOutput => {
-                &[Gate::Schema, Gate::Ihsan, Gate::Snr]
-            }
-        }
-    }
-}
-
-/// One judgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Gate {
-    /// The content can be read as what it is said to be.
-    Schema,
-    /// The Ihsan score reaches the constitution's threshold.
-    Ihsan,
-    /// The signal-to-noise score reaches the constitution's threshold.
-    Snr,
-}
-
-impl Gate {
-    /// Its name on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Schema => "schema",
-            Self::Ihsan => "ihsan",
-            Self::Snr => "snr",
-        }
-    }
-
-    fn enforcement(self, enforcements: &Enforcements) -> Enforcement {
-        match self {
-            Self::Schema => enforcements.schema,
-            Self::Ihsan => enforcements.ihsan,
-            Self::Snr => enforcements.snr,
-        }
-    }
-}
 
 /// How the content is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentType {
     /// UTF-8 text.
     Text,
-    /// I-JSON.
+    /// I-JSON. Scores are measured over the strings in it.
     Json,
 }
 
@@ -112,18 +53,99 @@ pub struct GateInput {
     pub snr_claim: Option<Score>,
     /// Ihsan as the caller claims it.
     pub ihsan_claim: Option<Score>,
+    /// What else is known of it.
+    pub facts: Option<Box<Facts>>,
+}
+
+impl GateInput {
+    /// Text of which nothing else is known or claimed.
+    pub fn text(content: impl Into<Bytes>) -> Self {
+        let content = content.into();
+        let (content_type, facts) = (ContentType::Text, None);
+        Self { content, content_type, snr_claim: None, ihsan_claim: None, facts }
+    }
+}
+
+/// What is known of a content beside the content. What is not known is not assumed: the gates say
+/// that it is missing.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Texts that it is to be supported by.
+    pub sources: Vec<String>,
+    /// What it was agreed to be like.
+    pub contract: Vec<Clause>,
+    /// The tokens it has, as its model counted them.
+    pub tokens: Option<u64>,
+    /// What making it was allowed to take, and took.
+    pub budgets: Vec<Budget>,
+    /// How many of the things it was made from are known.
+    pub provenance: Option<Provenance>,
+    /// Recent answers of each provider, this one included.
+    pub work: Vec<u64>,
+    /// Who signed it. Only who has verified the signature may say so.
+    pub sender: Option<PublicKey>,
+    /// What would be done with it.
+    pub action: Option<Action>,
+}
+
+/// What would be done with a content, for FATE to decide on. What is `None` is missing there. What
+/// the gates measure themselves (harm, Ihsan, the contract) is not among it.
+#[derive(Clone, Debug, Default)]
+pub struct Action {
+    /// The digest of what was declared to be wanted.
+    pub intent_declared: Option<Digest>,
+    /// The digest of what the content says it was made for.
+    pub intent_of_output: Option<Digest>,
+    /// The key that will seal it.
+    pub signer: Option<PublicKey>,
+    /// The keys that are known here.
+    pub known_keys: Option<Vec<PublicKey>>,
+    /// Whether there is a place to write the receipt to, and it takes writes.
+    pub receipt_ready: Option<bool>,
+    /// The digest of the inputs as recorded.
+    pub inputs: Option<Digest>,
+    /// The model as recorded.
+    pub model: Option<String>,
+    /// What the action costs.
+    pub cost: Option<Cost>,
+    /// The most it may cost.
+    pub cost_max: Option<Cost>,
+    /// How much is done without a person.
+    pub autonomy: Option<Autonomy>,
+    /// How much could go wrong, beside the harm in the content itself.
+    pub risk: Option<Score>,
+    /// Whether it can be undone.
+    pub is_reversible: Option<bool>,
+    /// A person's approval.
+    pub approval: Option<Approval>,
+}
+
+/// What the judge knows by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings {
+    /// The wall clock, in milliseconds since the Unix epoch.
+    pub now_ms: i64,
+    /// The standing of the sender.
+    pub standing: Standing,
+}
+
+impl Default for Surroundings {
+    /// No sender is known.
+    fn default() -> Self {
+        Self { now_ms: 0, standing: Standing::FULL }
+    }
 }
 
 /// What one gate said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
     /// Which gate.
     pub gate: Gate,
     /// Whether its condition was found to hold. With advisory enforcement the run goes on either
     /// way.
     pub passed: bool,
-    /// What was found wrong. `None` when it passed, and when a gate that does not refuse had no
-    /// score to judge.
+    /// What was found wrong. `None` when it passed, and when a gate that does not refuse had
+    /// nothing to judge.
     pub code: Option<RejectCode>,
     /// The score judged, if the gate judges one and there was one.
     pub score: Option<Score>,
@@ -133,114 +155,99 @@ pub struct Verdict {
     pub source: Source,
     /// What a failure means.
     pub enforcement: Enforcement,
+    /// What the judgement rests on.
+    pub evidence: Option<Box<Evidence>>,
 }
 
-/// Runs the gates of `profile` over `input`.
-pub fn run(constitution: &Constitution, profile: Profile, input: GateInput) -> Receipt {
-    judge(constitution, profile, input, |_, _| ())
-}
-
-/// As [`run`], and notes how long each gate took by `clock`, which tells the time since some
-/// fixed moment. Reading a clock takes as long as a gate over given scores, hence two functions.
-pub fn run_timed(
-    constitution: &Constitution,
-    profile: Profile,
-    input: GateInput,
-    mut clock: impl FnMut() -> Duration,
-) -> Receipt {
-    let mut before = clock();
-    judge(constitution, profile, input, |receipt, index| {
-        let now = clock();
-        receipt.took(index, now.saturating_sub(before));
-        before = now;
-    })
-}
-
-fn judge(
-    constitution: &Constitution,
-    profile: Profile,
-    input: GateInput,
-    mut after: impl FnMut(&mut Receipt, usize),
-) -> Receipt {
-    let enforcements = constitution.enforcements(profile);
-    let mut receipt = Receipt::open(profile, constitution.digest(), input.content.clone());
-    for (index, gate) in profile.gates().iter().enumerate() {
-        let enforcement = gate.enforcement(enforcements);
-        let (verdict, detail) = match gate {
-            Gate::Schema => schema(&input, enforcement),
-            Gate::Ihsan => (
-                Limit { gate: Gate::Ihsan, threshold: constitution.ihsan_threshold(), enforcement }
-                    .judge(combine(None, input.ihsan_claim)),
-                None,
-            ),
-            Gate::Snr => (
-                Limit { gate: Gate::Snr, threshold: constitution.snr_threshold(), enforcement }
-                    .judge(combine(None, input.snr_claim)),
-                None,
-            ),
-        };
-        let is_final = receipt.push(verdict, detail);
-        after(&mut receipt, index);
-        if is_final {
-            break;
+impl Verdict {
+    /// What measured the score that was judged, and its version.
+    pub fn scorer(&self) -> Option<(&'static str, &'static str)> {
+        match self.evidence.as_deref()? {
+            Evidence::Harm(_) | Evidence::Veto(_) => Some((harm::DETECTOR, harm::VERSION)),
+            Evidence::Ihsan(..) => Some((ihsan::SCORER, ihsan::VERSION)),
+            Evidence::Snr(_) | Evidence::Unmeasured(_) => Some((snr::SCORER, snr::version())),
+            Evidence::Fate(_) => Some((fate::DECIDER, fate::VERSION)),
+            Evidence::Fault(_) | Evidence::Standing(_) => None,
         }
     }
-    receipt
 }
 
-/// Whether the content can be read.
-fn schema(input: &GateInput, enforcement: Enforcement) -> (Verdict, Option<Box<str>>) {
-    let fault = if input.content.len() > CONTENT_BYTES_MAX {
-        Some(format!("the content has more than {CONTENT_BYTES_MAX} bytes"))
-    } else {
-        match input.content_type {
-            ContentType::Text => std::str::from_utf8(&input.content)
-                .err()
-                .map(|error| format!("the content is not UTF-8: {error}")),
-            ContentType::Json => json::parse(&input.content)
-                .err()
-                .map(|error| format!("the content is not I-JSON: {error}")),
+/// What a judgement rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Evidence {
+    /// What is wrong with the form, or why the gate was given up.
+    Fault(String),
+    /// Why nothing is taken from the sender.
+    Standing(Refusal),
+    /// What harm was found.
+    Harm(Harm),
+    /// The dimensions of Ihsan, and what it lacks to count as measured.
+    Ihsan(Assessment, Option<Shortfall>),
+    /// Harm above the ceiling: no score counts beside it.
+    Veto(Harm),
+    /// The parts of the signal-to-noise score.
+    Snr(Snr),
+    /// Why nothing was measured.
+    Unmeasured(Unmeasured),
+    /// The inequalities of FATE.
+    Fate(Certificate),
+}
+
+impl Evidence {
+    /// Whether it is by itself why a gate refused; otherwise the score is.
+    fn is_reason(&self) -> bool {
+        match self {
+            Self::Fault(_) | Self::Standing(_) | Self::Veto(_) | Self::Fate(_) => true,
+            Self::Harm(_) | Self::Ihsan(..) | Self::Snr(_) | Self::Unmeasured(_) => false,
         }
-    };
-    let verdict = Verdict {
-        gate: Gate::Schema,
-        passed: fault.is_none(),
-        code: fault.is_some().then_some(RejectCode::RejectGateSchema),
-        score: None,
-        threshold: None,
-        source: Source::Measured,
-        enforcement,
-    };
-    (verdict, fault.map(String::into_boxed_str))
-}
+    }
 
-/// A score gate: the reading is held against a threshold.
-struct Limit {
-    gate: Gate,
-    threshold: Score,
-    enforcement: Enforcement,
-}
-
-impl Limit {
-    fn judge(self, reading: Reading) -> Verdict {
-        let passed = reading.score.is_some_and(|score| score >= self.threshold);
-        let is_strict = self.enforcement == Enforcement::Strict;
-        let code = match self.gate {
-            Gate::Schema => RejectCode::RejectGateSchema,
-            Gate::Ihsan => RejectCode::RejectGateIhsan,
-            Gate::Snr => RejectCode::RejectGateSNR,
-        };
-        // Without a score nothing was found wrong; a strict gate refuses all the same.
-        let is_wrong = !passed && (is_strict || reading.score.is_some());
-        Verdict {
-            gate: self.gate,
-            passed,
-            code: is_wrong.then_some(code),
-            score: reading.score,
-            threshold: Some(self.threshold),
-            source: reading.source,
-            enforcement: self.enforcement,
+    /// For receipts and answers: an object, or text. Never holds content.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Fault(_) | Self::Standing(_) | Self::Unmeasured(_) => json!(self.to_string()),
+            Self::Harm(harm) | Self::Veto(harm) => harm.evidence(),
+            Self::Ihsan(assessment, _) => assessment.evidence(),
+            Self::Snr(snr) => snr.evidence(),
+            Self::Fate(certificate) => certificate.to_json(),
         }
+    }
+}
+
+/// As the reason of a refusal, where it says more than the score does.
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(fault) => f.write_str(fault),
+            Self::Standing(refusal) => refusal.fmt(f),
+            Self::Harm(harm) => findings(harm, f),
+            Self::Veto(harm) => {
+                write!(f, "harm of {} is a veto: ", harm.value().value())?;
+                findings(harm, f)
+            }
+            Self::Ihsan(_, Some(shortfall)) => shortfall.fmt(f),
+            Self::Ihsan(_, None) => f.write_str("measured"),
+            Self::Snr(snr) => write!(f, "measured over {} words", snr.words),
+            Self::Unmeasured(why) => why.fmt(f),
+            Self::Fate(certificate) => {
+                f.write_str(certificate.reason().as_deref().unwrap_or("every predicate holds"))
+            }
+        }
+    }
+}
+
+/// Findings that a reason names; the evidence has the rest.
+const NAMED_MAX: usize = 3;
+
+/// What was found and where, never what it says.
+fn findings(harm: &Harm, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (index, finding) in harm.findings().iter().take(NAMED_MAX).enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        write!(f, "{comma}{} at byte {}", finding.kind.as_str(), finding.at)?;
+    }
+    match harm.total().saturating_sub(NAMED_MAX) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod contract;
 mod reading;
 mod verify;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::domain::harm::Harm;
@@ -27,7 +28,8 @@ pub const VERSION: &str = "1";
 const WEIGHTS: u32 = 100;
 
 /// One dimension of excellence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Dimension {
     /// It keeps the contract that was declared for it.
     Correctness,

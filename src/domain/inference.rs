@@ -2,6 +2,7 @@
 
 pub mod request;
 pub mod route;
+pub mod share;
 
 use std::fmt;
 use std::str::FromStr;

@@ -7,8 +7,8 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::domain::constitution::document::Rule;
-use crate::domain::constitution::{ConstitutionCheck, RuleCheck, Verdict};
+use crate::domain::constitution::document::{Autonomy, Profiles, Rule, Trust};
+use crate::domain::constitution::{Constitution, ConstitutionCheck, RuleCheck, Verdict};
 use crate::domain::score::Score;
 use crate::http::app::{App, Until};
 use crate::http::body::Body;
@@ -21,10 +21,35 @@ pub(super) struct Shown {
     version: String,
     digest: String,
     ihsan_threshold: Score,
+    ihsan_target: Score,
     snr_threshold: Score,
+    harm_ceiling: Score,
+    autonomy: Autonomy,
+    trust: Trust,
     rules: Vec<Rule>,
     /// What a breach costs, by the rule's id.
     penalties: BTreeMap<String, Value>,
+    profiles: Profiles,
+}
+
+impl From<&Constitution> for Shown {
+    fn from(constitution: &Constitution) -> Self {
+        let document = constitution.document();
+        let penalty = |rule: &Rule| (rule.id.clone(), json!(rule.penalty));
+        Self {
+            version: document.version.clone(),
+            digest: constitution.digest().to_string(),
+            ihsan_threshold: document.ihsan.threshold,
+            ihsan_target: document.ihsan.target,
+            snr_threshold: document.snr.threshold,
+            harm_ceiling: document.harm.ceiling,
+            autonomy: document.autonomy,
+            trust: document.trust,
+            rules: document.rules.clone(),
+            penalties: document.rules.iter().map(penalty).collect(),
+            profiles: document.profiles.clone(),
+        }
+    }
 }
 
 pub(super) async fn show(
@@ -33,15 +58,17 @@ pub(super) async fn show(
 ) -> Result<Json<Shown>, ApiError> {
     let ask = |reply| GateChainMsg::Constitution { reply };
     let constitution = app.roster.gate_chain.call(deadline, ask).await?;
-    let penalty = |rule: &Rule| (rule.id.clone(), json!(rule.penalty));
-    Ok(Json(Shown {
-        version: constitution.version().to_owned(),
-        digest: constitution.digest().to_string(),
-        ihsan_threshold: constitution.ihsan_threshold(),
-        snr_threshold: constitution.snr_threshold(),
-        rules: constitution.rules().to_vec(),
-        penalties: constitution.rules().iter().map(penalty).collect(),
-    }))
+    Ok(Json(Shown::from(&*constitution)))
+}
+
+/// `POST /constitution/reload`: reads the file again, and shows what is in force afterwards.
+pub(super) async fn reload(
+    State(app): State<App>,
+    Until(deadline): Until,
+) -> Result<Json<Shown>, ApiError> {
+    let ask = |reply| GateChainMsg::Reload { reply };
+    let constitution = app.roster.gate_chain.call(deadline, ask).await??;
+    Ok(Json(Shown::from(&*constitution)))
 }
 
 /// `POST /constitution/check`

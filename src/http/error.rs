@@ -13,6 +13,7 @@ use crate::domain::identity::IdentityError;
 use crate::domain::inference::request::RequestError;
 use crate::domain::inference::{InferenceError, is_context_full};
 use crate::messages::addr::CallError;
+use crate::messages::gate_chain::ReloadError;
 use crate::messages::supervisor::DrillError;
 
 /// Seconds after which a caller may try again what an actor could not take up: restarts take
@@ -201,6 +202,17 @@ impl From<IdentityError> for ApiError {
             )
             .because(inner),
         }
+    }
+}
+
+impl From<ReloadError> for ApiError {
+    fn from(error: ReloadError) -> Self {
+        let code = match error {
+            ReloadError::BuiltIn => "CONSTITUTION_BUILT_IN",
+            ReloadError::File(_) => "CONSTITUTION_UNREADABLE",
+            ReloadError::Document(_) => "CONSTITUTION_INVALID",
+        };
+        Self::new(StatusCode::CONFLICT, code, error.to_string())
     }
 }
 

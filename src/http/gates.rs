@@ -3,8 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::domain::gate::{ContentType, GateInput, Profile, Receipt};
+use crate::domain::gate::{ContentType, Evidence, Facts, GateInput, Receipt, Verdict};
+use crate::domain::profile::Profile;
 use crate::domain::score::Score;
 use crate::http::app::{App, Until};
 use crate::http::body::Body;
@@ -27,7 +29,12 @@ pub(super) struct CheckRequest {
     envelope_id: Option<String>,
     /// `check` unless told otherwise.
     profile: Option<String>,
+    /// Texts that the content is to be supported by, at most [`SOURCES_MAX`].
+    sources: Option<Vec<String>>,
 }
+
+/// Sources of one content: each is read for every check.
+const SOURCES_MAX: usize = 32;
 
 /// What the gates said.
 #[derive(Debug, Serialize)]
@@ -38,6 +45,8 @@ pub(super) struct Checked {
     reason: Option<String>,
     /// Of the first strict gate that failed.
     code: Option<&'static str>,
+    /// What advisory gates found wrong.
+    warnings: Vec<String>,
     profile: &'static str,
     results: Vec<GateResult>,
     constitution_digest: String,
@@ -54,12 +63,17 @@ pub(super) struct GateResult {
     /// `measured`, `attested`, `claimed` or `unavailable`.
     source: &'static str,
     enforcement: &'static str,
+    /// What measured the score.
+    scorer: Option<&'static str>,
+    version: Option<&'static str>,
+    /// What the verdict rests on; never holds content.
+    evidence: Option<Value>,
     duration_us: u64,
 }
 
 impl From<Receipt> for Checked {
     fn from(receipt: Receipt) -> Self {
-        let result = |(index, verdict): (usize, &crate::domain::gate::Verdict)| GateResult {
+        let result = |(index, verdict): (usize, &Verdict)| GateResult {
             gate: verdict.gate.as_str(),
             passed: verdict.passed,
             code: verdict.code.map(|code| code.as_str()),
@@ -67,6 +81,9 @@ impl From<Receipt> for Checked {
             threshold: verdict.threshold,
             source: verdict.source.as_str(),
             enforcement: verdict.enforcement.as_str(),
+            scorer: verdict.scorer().map(|(scorer, _)| scorer),
+            version: verdict.scorer().map(|(_, version)| version),
+            evidence: verdict.evidence.as_deref().map(Evidence::to_json),
             duration_us: receipt
                 .duration(index)
                 .map_or(0, |took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
@@ -76,6 +93,7 @@ impl From<Receipt> for Checked {
             all_passed: receipt.passed(),
             reason: receipt.reason(),
             code: receipt.code().map(|code| code.as_str()),
+            warnings: receipt.warnings(),
             profile: receipt.profile().as_str(),
             results: receipt.verdicts().iter().enumerate().map(result).collect(),
             constitution_digest: receipt.constitution_digest().to_string(),
@@ -95,6 +113,7 @@ pub(super) async fn check(
         content: text_or_bytes("content", request.content, request.content_b64)?,
         snr_claim: score("snr_score", request.snr_score)?,
         ihsan_claim: score("ihsan_score", request.ihsan_score)?,
+        facts: sources(request.sources)?,
     };
     let ask = |reply| GateChainMsg::Check { profile, inputs: vec![input.clone()], reply };
     let mut receipts = app.roster.gate_chain.call(deadline, ask).await?;
@@ -108,6 +127,16 @@ fn profile(name: Option<&str>) -> Result<Profile, ApiError> {
         ApiError::invalid("UNKNOWN_PROFILE", format!("profile must be one of: {known}"))
             .details("$.profile")
     })
+}
+
+/// What is known of the content, if anything.
+fn sources(given: Option<Vec<String>>) -> Result<Option<Box<Facts>>, ApiError> {
+    let Some(sources) = given.filter(|sources| !sources.is_empty()) else { return Ok(None) };
+    if sources.len() > SOURCES_MAX {
+        let error = format!("there are at most {SOURCES_MAX} sources");
+        return Err(ApiError::invalid("OUT_OF_RANGE", error).details("$.sources"));
+    }
+    Ok(Some(Box::new(Facts { sources, ..Facts::default() })))
 }
 
 fn content_type(given: Option<&str>, is_of_envelope: bool) -> Result<ContentType, ApiError> {
@@ -145,6 +174,15 @@ mod tests {
         for given in ["", "text/html", "json", "\u{e9}"] {
             assert_eq!(content_type(Some(given), false).unwrap_err().status().as_u16(), 400);
         }
+    }
+
+    #[test]
+    fn sources_are_bounded() {
+        assert!(sources(None).unwrap().is_none());
+        assert!(sources(Some(vec![])).unwrap().is_none());
+        let some = |count| sources(Some(vec!["x".to_owned(); count]));
+        assert_eq!(some(SOURCES_MAX).unwrap().unwrap().sources.len(), SOURCES_MAX);
+        assert_eq!(some(SOURCES_MAX + 1).unwrap_err().code(), "OUT_OF_RANGE");
     }
 
     #[test]

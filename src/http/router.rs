@@ -29,6 +29,7 @@ const METRICS: &str = "/api/v1/metrics";
 const ACTORS: &str = "/api/v1/actors";
 const CONSTITUTION: &str = "/api/v1/constitution";
 const CONSTITUTION_CHECK: &str = "/api/v1/constitution/check";
+const CONSTITUTION_RELOAD: &str = "/api/v1/constitution/reload";
 const IDENTITY_VERIFY: &str = "/api/v1/identity/verify";
 const ENVELOPE_VERIFY: &str = "/api/v1/pci/envelope/verify";
 const GATES_CHECK: &str = "/api/v1/pci/gates/check";
@@ -41,7 +42,7 @@ const ENVELOPE_CREATE: &str = "/api/v1/pci/envelope/create";
 const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 18] = [
+pub const ROUTES: [(&str, Class); 19] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -59,6 +60,7 @@ pub const ROUTES: [(&str, Class); 18] = [
     (IDENTITY_GENERATE, Class::Privileged),
     (IDENTITY_SIGN, Class::Privileged),
     (ENVELOPE_CREATE, Class::Privileged),
+    (CONSTITUTION_RELOAD, Class::Privileged),
     (ACTOR_STOP, Class::Privileged),
 ];
 
@@ -104,6 +106,7 @@ fn privileged() -> Router<App> {
         .route(IDENTITY_GENERATE, post(identity::generate))
         .route(IDENTITY_SIGN, post(identity::sign))
         .route(ENVELOPE_CREATE, post(envelope::create))
+        .route(CONSTITUTION_RELOAD, post(constitution::reload))
         .route(ACTOR_STOP, post(actors::stop))
 }
 

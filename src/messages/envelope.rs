@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::domain::envelope::{Draft, EnvelopeId, Report, SealError, Sealed};
+use crate::domain::identity::PublicKey;
 use crate::messages::addr::{Message, Reply};
 
 /// What may be said to the envelope actor.
@@ -37,6 +38,22 @@ pub enum EnvelopeMsg {
         /// Takes it, if this node made it.
         reply: Reply<Result<Option<Sealed>, SealError>>,
     },
+    /// Tells who would seal an envelope now, and whether it could be logged.
+    Issuer {
+        /// Takes it.
+        reply: Reply<Result<Issuer, SealError>>,
+    },
+}
+
+/// Who seals envelopes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// The key that signs now.
+    pub active: PublicKey,
+    /// Every key of this node.
+    pub known: Vec<PublicKey>,
+    /// Whether the log takes writes.
+    pub is_ready: bool,
 }
 
 impl Message for EnvelopeMsg {
@@ -46,6 +63,7 @@ impl Message for EnvelopeMsg {
             Self::Verify { .. } => "verify",
             Self::Consume { .. } => "consume",
             Self::Find { .. } => "find",
+            Self::Issuer { .. } => "issuer",
         }
     }
 
@@ -60,6 +78,7 @@ impl Message for EnvelopeMsg {
             Self::Verify { reply, .. } => reply.is_closed(),
             Self::Consume { reply, .. } => reply.is_closed(),
             Self::Find { reply, .. } => reply.is_closed(),
+            Self::Issuer { reply } => reply.is_closed(),
         }
     }
 }

@@ -33,7 +33,7 @@ async fn node() -> Node {
     let data_dir = tempfile::tempdir().unwrap();
     let keystore = Arc::new(Keystore::new(data_dir.path()));
     let store = Arc::new(Store::open(data_dir.path()).unwrap());
-    let constitution = Arc::new(Constitution::default());
+    let judge = GateChain::new(Constitution::default(), None, store.clone(), metrics);
     let mut roster = roster(metrics);
     let (identity_child, identity) =
         ChildSpec::actor(identity::NAME, permanent(), SECOND, 64, metrics, move || Identity {
@@ -48,9 +48,7 @@ async fn node() -> Node {
             now_ms: bizra_omega::clock::now_ms,
         });
     let (gate_chain_child, gate_chain) =
-        ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 64, metrics, move || GateChain {
-            constitution: constitution.clone(),
-        });
+        ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 64, metrics, move || judge.clone());
     roster.supervisor = Root::address(metrics);
     roster.identity = identity;
     roster.envelope = envelope;

@@ -45,6 +45,11 @@ impl<'r> Attempts<'r> {
         Self { backends, request, tokens, deadline, done, said, has_shown, too_long }
     }
 
+    /// Who was tried last.
+    pub(super) fn last_backend(&self) -> Option<&str> {
+        self.done.last().map(|attempt| attempt.backend.as_str())
+    }
+
     /// Every attempt made.
     pub(super) fn into_done(self) -> Vec<Attempt> {
         self.done

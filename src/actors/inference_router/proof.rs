@@ -55,20 +55,13 @@ impl Proof<'_> {
     /// Prompt and system text are named by hash: who has them can check, nobody else can read.
     fn payload(&self) -> Value {
         let Self { request, generated, .. } = self;
-        let hash = |text: &String| domain_separated_digest(text.as_bytes()).to_hex();
+        let asked = asked(request);
         json!({
             "type": "inference",
             "request_id": self.request_id,
-            "prompt_hash": hash(&request.prompt),
-            "system_hash": request.system.as_ref().map(hash),
-            "parameters": {
-                "max_tokens": request.max_tokens,
-                "temperature": request.sampling.temperature,
-                "top_p": request.sampling.top_p,
-                "seed": request.sampling.seed,
-                "stop": request.stop,
-                "model": request.model,
-            },
+            "prompt_hash": asked["prompt_hash"],
+            "system_hash": asked["system_hash"],
+            "parameters": asked["parameters"],
             "model": generated.model,
             "model_digest": generated.model_digest,
             "tier": self.tier.as_str(),
@@ -81,6 +74,23 @@ impl Proof<'_> {
             "finish_reason": generated.finish_reason.as_str(),
         })
     }
+}
+
+/// What was asked for, as a proof records it.
+pub(super) fn asked(request: &InferenceRequest) -> Value {
+    let hash = |text: &String| domain_separated_digest(text.as_bytes()).to_hex();
+    json!({
+        "prompt_hash": hash(&request.prompt),
+        "system_hash": request.system.as_ref().map(hash),
+        "parameters": {
+            "max_tokens": request.max_tokens,
+            "temperature": request.sampling.temperature,
+            "top_p": request.sampling.top_p,
+            "seed": request.sampling.seed,
+            "stop": request.stop,
+            "model": request.model,
+        },
+    })
 }
 
 fn attempt(attempt: &Attempt) -> Value {

@@ -1,7 +1,11 @@
 //! The constitution as it is written, and the rules a document must keep.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::domain::ihsan::Dimension;
+use crate::domain::profile::{Gate, Profile};
 use crate::domain::score::Score;
 
 /// Rules in one document: each is checked per call, and nobody reads more.
@@ -26,6 +30,12 @@ pub struct Document {
     pub ihsan: Ihsan,
     /// Signal to noise.
     pub snr: Snr,
+    /// Harm.
+    pub harm: Harm,
+    /// What may be done without a person.
+    pub autonomy: Autonomy,
+    /// The trust in those who send.
+    pub trust: Trust,
     /// What is compared with what.
     pub rules: Vec<Rule>,
     /// How gates are enforced.
@@ -48,6 +58,34 @@ pub struct Ihsan {
 pub struct Snr {
     /// The least that passes.
     pub threshold: Score,
+}
+
+/// What is asked of the harm in a content.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Harm {
+    /// The most that passes. More is a veto, whatever the other scores.
+    pub ceiling: Score,
+}
+
+/// What may be done without a person.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Autonomy {
+    /// The most risk at each level, from 0 (a person does it) to 4 (nobody looks); it never rises.
+    pub risk_max: [Score; 5],
+    /// Above this risk an action is reversible, or approved by a person's key.
+    pub approval_above: Score,
+}
+
+/// What is asked of the standing of a sender.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// Below it nothing is taken from a sender.
+    pub minimum: Score,
+    /// How much trust comes back in a day.
+    pub recovery_per_day: Score,
 }
 
 /// One rule: `metric` of `target` `comparator` `threshold`.
@@ -96,6 +134,8 @@ pub enum Metric {
     Ihsan,
     /// The signal-to-noise score.
     Snr,
+    /// The harm found in a content.
+    Harm,
     /// 1 with a valid signature, else 0.
     Signature,
     /// 1 with provenance, else 0.
@@ -187,27 +227,44 @@ pub enum Penalty {
 }
 
 /// How the gates of every profile are enforced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Profiles {
     /// The default of a gate check.
-    pub check: Enforcements,
+    pub check: Terms,
+    /// What a peer sends.
+    pub peer_message: Terms,
     /// Before a prompt goes to a model.
-    pub inference_input: Enforcements,
+    pub inference_input: Terms,
     /// Before an answer leaves the node.
-    pub inference_output: Enforcements,
+    pub inference_output: Terms,
+    /// What peers vote on.
+    pub proposal: Terms,
 }
 
-/// How each gate of one profile is enforced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The terms of one profile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Enforcements {
-    /// The Schema gate; always strict.
-    pub schema: Enforcement,
-    /// The Ihsan gate.
-    pub ihsan: Enforcement,
-    /// The SNR gate.
-    pub snr: Enforcement,
+pub struct Terms {
+    /// How each gate of the profile is enforced; no other gates.
+    pub gates: BTreeMap<Gate, Enforcement>,
+    /// Dimensions of Ihsan without which it counts as not measured.
+    pub must_verify: Vec<Dimension>,
+    /// The least weight of verified dimensions with which Ihsan counts as measured.
+    pub coverage_min: Score,
+}
+
+impl Profiles {
+    /// The terms of `profile`.
+    pub fn terms(&self, profile: Profile) -> &Terms {
+        match profile {
+            Profile::Check => &self.check,
+            Profile::PeerMessage => &self.peer_message,
+            Profile::InferenceInput => &self.inference_input,
+            Profile::InferenceOutput => &self.inference_output,
+            Profile::Proposal => &self.proposal,
+        }
+    }
 }
 
 /// A key, as a path, and what is wrong with its value.
@@ -232,14 +289,33 @@ impl Document {
             }
             self.validate_rule(rule).map_err(|(key, reason)| (path(&key), reason))?;
         }
-        for (profile, enforcements) in [
-            ("check", self.profiles.check),
-            ("inference-input", self.profiles.inference_input),
-            ("inference-output", self.profiles.inference_output),
-        ] {
-            if enforcements.schema != Enforcement::Strict {
-                let reason = "is always strict: content that cannot be read cannot be judged";
-                return Err(fault(format!("profiles.{profile}.schema"), reason));
+        if self.autonomy.risk_max.is_sorted_by(|more, less| more >= less) {
+            Profile::ALL.into_iter().try_for_each(|profile| self.validate_profile(profile))
+        } else {
+            Err(fault("autonomy.risk_max", "does not rise from one level to the next"))
+        }
+    }
+
+    fn validate_profile(&self, profile: Profile) -> Result<(), Fault> {
+        let path = |key: &str| format!("profiles.{}.{key}", profile.as_str());
+        let terms = self.profiles.terms(profile);
+        for gate in profile.gates() {
+            if !terms.gates.contains_key(gate) {
+                return Err(fault(path("gates"), &format!("lacks {}", gate.as_str())));
+            }
+        }
+        if let Some(gate) = terms.gates.keys().find(|gate| !profile.gates().contains(gate)) {
+            let reason = format!("has {}, which is no gate of this profile", gate.as_str());
+            return Err(fault(path("gates"), &reason));
+        }
+        if terms.gates.get(&Gate::Schema) != Some(&Enforcement::Strict) {
+            let reason = "is always strict: content that cannot be read cannot be judged";
+            return Err(fault(path("gates.schema"), reason));
+        }
+        for (index, dimension) in terms.must_verify.iter().enumerate() {
+            if terms.must_verify[..index].contains(dimension) {
+                let reason = format!("has {} twice", dimension.as_str());
+                return Err(fault(path("must_verify"), &reason));
             }
         }
         Ok(())
@@ -259,6 +335,7 @@ impl Document {
         let section = match rule.metric {
             Metric::Ihsan => Some(("ihsan.threshold", self.ihsan.threshold)),
             Metric::Snr => Some(("snr.threshold", self.snr.threshold)),
+            Metric::Harm => Some(("harm.ceiling", self.harm.ceiling)),
             Metric::Signature | Metric::Provenance | Metric::Quorum => None,
         };
         if let Some((key, threshold)) = section.filter(|(_, score)| *score != rule.threshold) {

@@ -7,50 +7,42 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::constitution::document::Enforcement;
 use crate::domain::digest::{Digest, domain_separated_digest};
-use crate::domain::gate::{GATES_MAX, Gate, Profile, Verdict};
+use crate::domain::gate::{Evidence, Verdict};
+use crate::domain::profile::{Gate, Profile};
 use crate::domain::reject::RejectCode;
-use crate::domain::score::Source;
 
 /// The outcome of a run: which gates said what about which content, under which constitution.
 ///
-/// It holds its verdicts in place and hashes the content only when asked, so that a run that
-/// passes allocates nothing.
+/// The content is hashed only when asked for.
 #[derive(Clone, Debug)]
 pub struct Receipt {
     profile: Profile,
     code: Option<RejectCode>,
-    detail: Option<Box<str>>,
-    verdicts: [Verdict; GATES_MAX],
-    verdicts_len: usize,
+    /// Why no gate could speak.
+    fault: Option<Box<str>>,
+    verdicts: Vec<Verdict>,
     constitution: Digest,
     content: Bytes,
-    took: Option<[Duration; GATES_MAX]>,
+    took: Vec<Duration>,
 }
-
-/// Fills the places of gates that did not run; never visible.
-const VACANT: Verdict = Verdict {
-    gate: Gate::Schema,
-    passed: false,
-    code: None,
-    score: None,
-    threshold: None,
-    source: Source::Unavailable,
-    enforcement: Enforcement::Strict,
-};
 
 impl Receipt {
     /// A receipt that no gate has spoken on, which is not a pass.
-    pub(super) fn open(profile: Profile, constitution: Digest, content: Bytes) -> Self {
+    pub(super) fn open(profile: Profile, constitution: Digest) -> Self {
         Self {
             profile,
             code: None,
-            detail: None,
-            verdicts: [VACANT; GATES_MAX],
-            verdicts_len: 0,
+            fault: None,
+            verdicts: Vec::with_capacity(profile.gates().len()),
             constitution,
-            content,
-            took: None,
+            content: Bytes::new(),
+            took: Vec::new(),
         }
+    }
+
+    /// The same, of `content`.
+    pub(super) fn of(self, content: Bytes) -> Self {
+        Self { content, ..self }
     }
 
     /// A refusal before any gate could speak: no time, too much work, a fault of this node.
@@ -61,30 +53,23 @@ impl Receipt {
         code: RejectCode,
         reason: &str,
     ) -> Self {
-        let receipt = Self::open(profile, constitution, content);
-        Self { code: Some(code), detail: Some(reason.into()), ..receipt }
+        let receipt = Self::open(profile, constitution).of(content);
+        Self { code: Some(code), fault: Some(reason.into()), ..receipt }
     }
 
     /// Adds a verdict; tells whether it ends the run.
-    pub(super) fn push(&mut self, verdict: Verdict, detail: Option<Box<str>>) -> bool {
-        debug_assert!(self.verdicts_len < GATES_MAX, "no profile has more than GATES_MAX gates");
-        let Some(place) = self.verdicts.get_mut(self.verdicts_len) else { return true };
-        *place = verdict;
-        self.verdicts_len += 1;
-        if verdict.passed || verdict.enforcement != Enforcement::Strict {
-            return false;
+    pub(super) fn push(&mut self, verdict: Verdict) -> bool {
+        let is_final = !verdict.passed && verdict.enforcement == Enforcement::Strict;
+        if is_final {
+            self.code = verdict.code;
         }
-        self.code = verdict.code;
-        self.detail = detail;
-        true
+        self.verdicts.push(verdict);
+        is_final
     }
 
-    /// Notes how long the gate at `index` took.
-    pub(super) fn took(&mut self, index: usize, time: Duration) {
-        let times = self.took.get_or_insert_default();
-        if let Some(place) = times.get_mut(index) {
-            *place = time;
-        }
+    /// Notes how long the last gate took.
+    pub(super) fn took(&mut self, time: Duration) {
+        self.took.push(time);
     }
 
     /// The gates that were run.
@@ -94,7 +79,7 @@ impl Receipt {
 
     /// Whether every strict gate passed. A run in which no gate spoke has not.
     pub fn passed(&self) -> bool {
-        self.code.is_none() && self.verdicts_len > 0
+        self.code.is_none() && !self.verdicts.is_empty()
     }
 
     /// What the first strict gate that failed found, or why no gate could speak.
@@ -105,30 +90,28 @@ impl Receipt {
     /// Why it did not pass, in words.
     pub fn reason(&self) -> Option<String> {
         self.code?;
-        if let Some(detail) = &self.detail {
-            return Some(detail.to_string());
+        match &self.fault {
+            Some(fault) => Some(fault.to_string()),
+            None => self.verdicts.last().map(reason),
         }
-        let verdict = self.verdicts().last()?;
-        let gate = verdict.gate.as_str();
-        Some(match (verdict.score, verdict.threshold) {
-            (Some(score), Some(threshold)) => {
-                format!("the {gate} score {} is below {}", score.value(), threshold.value())
-            }
-            _ => format!("the {gate} score is missing"),
-        })
+    }
+
+    /// What was found wrong and refused nothing, in words: the warnings of advisory gates.
+    pub fn warnings(&self) -> Vec<String> {
+        let is_warning = |verdict: &&Verdict| {
+            verdict.code.is_some() && verdict.enforcement == Enforcement::Advisory
+        };
+        self.verdicts.iter().filter(is_warning).map(reason).collect()
     }
 
     /// What each gate said, in order, up to the first strict one that failed.
     pub fn verdicts(&self) -> &[Verdict] {
-        &self.verdicts[..self.verdicts_len]
+        &self.verdicts
     }
 
     /// How long the gate at `index` took, if the run was timed.
     pub fn duration(&self, index: usize) -> Option<Duration> {
-        if index >= self.verdicts_len {
-            return None;
-        }
-        self.took.map(|times| times[index])
+        self.took.get(index).copied()
     }
 
     /// Digest of the constitution it was judged under.
@@ -141,7 +124,7 @@ impl Receipt {
         domain_separated_digest(&self.content)
     }
 
-    /// The receipt as it is signed. Times are left out: they are no part of the judgement.
+    /// The form that goes into an envelope: no content, no times.
     pub fn to_json(&self) -> Value {
         let mut receipt = Map::new();
         receipt.insert("profile".into(), self.profile.as_str().into());
@@ -159,6 +142,7 @@ impl Receipt {
 }
 
 fn verdict_json(verdict: &Verdict) -> Value {
+    let (scorer, version) = verdict.scorer().unzip();
     json!({
         "gate": verdict.gate.as_str(),
         "passed": verdict.passed,
@@ -167,7 +151,28 @@ fn verdict_json(verdict: &Verdict) -> Value {
         "threshold": verdict.threshold,
         "source": verdict.source.as_str(),
         "enforcement": verdict.enforcement.as_str(),
+        "scorer": scorer,
+        "version": version,
+        "evidence": verdict.evidence.as_deref().map(Evidence::to_json),
     })
+}
+
+/// Why a gate did not pass.
+fn reason(verdict: &Verdict) -> String {
+    let gate = verdict.gate.as_str();
+    let because = verdict.evidence.as_deref();
+    match (because, verdict.score, verdict.threshold) {
+        (Some(Evidence::Harm(harm)), _, Some(ceiling)) => {
+            let (value, ceiling) = (harm.value().value(), ceiling.value());
+            format!("the harm {value} is above {ceiling}: {}", Evidence::Harm(harm.clone()))
+        }
+        (Some(evidence), _, _) if evidence.is_reason() => evidence.to_string(),
+        (_, Some(score), Some(threshold)) => {
+            format!("the {gate} score {} is below {}", score.value(), threshold.value())
+        }
+        (Some(evidence), _, _) => format!("the {gate} score is missing: {evidence}"),
+        (None, _, _) => format!("the {gate} score is missing"),
+    }
 }
 
 /// Two receipts are equal when they say the same of the same; how long it took is no part of it.
@@ -175,8 +180,8 @@ impl PartialEq for Receipt {
     fn eq(&self, other: &Self) -> bool {
         self.profile == other.profile
             && self.code == other.code
-            && self.detail == other.detail
-            && self.verdicts() == other.verdicts()
+            && self.fault == other.fault
+            && self.verdicts == other.verdicts
             && self.constitution == other.constitution
             && self.content == other.content
     }

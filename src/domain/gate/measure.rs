@@ -1,0 +1,146 @@
+//! What a run measures of its content, at most once each and only when a gate asks.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::domain::gate::{ContentType, Facts, GateInput};
+use crate::domain::harm::{self, Harm};
+use crate::domain::ihsan::{self, Assessment};
+use crate::domain::json;
+use crate::domain::profile::Tier;
+use crate::domain::snr::{self, Snr, Unmeasured};
+
+/// A gate that was given up: its tier's time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Overdue;
+
+/// Tells whether the time of a gate is over. The clock is read from the first question on: who
+/// never asks was done before a clock could have been read.
+pub(super) struct Stopwatch<'c> {
+    clock: &'c mut dyn FnMut() -> Duration,
+    limit: Duration,
+    until: Option<Duration>,
+}
+
+impl<'c> Stopwatch<'c> {
+    pub(super) fn new(clock: &'c mut dyn FnMut() -> Duration, tier: Tier) -> Self {
+        Self { clock, limit: tier.limit(), until: None }
+    }
+
+    pub(super) fn is_over(&mut self) -> bool {
+        let now = (self.clock)();
+        now >= *self.until.get_or_insert(now + self.limit)
+    }
+}
+
+/// One content and what was found in it so far.
+pub(super) struct Measures<'i> {
+    content: &'i [u8],
+    content_type: ContentType,
+    facts: &'i Facts,
+    harm: Option<Harm>,
+}
+
+impl<'i> Measures<'i> {
+    pub(super) fn new(input: &'i GateInput, facts: &'i Facts) -> Self {
+        let GateInput { content, content_type, .. } = input;
+        Self { content, content_type: *content_type, facts, harm: None }
+    }
+
+    /// Harm in the content, by the patterns of `domain::harm`.
+    pub(super) fn harm(&mut self, watch: &mut Stopwatch<'_>) -> Result<&Harm, Overdue> {
+        if self.harm.is_none() {
+            let text = match self.content_type {
+                // Without escapes the strings stand in the content as they are.
+                ContentType::Json if !self.content.contains(&b'\\') => self.raw(),
+                _ => self.text(Keys::Read),
+            };
+            self.harm = harm::detect(&text, &mut || watch.is_over());
+        }
+        self.harm.as_ref().ok_or(Overdue)
+    }
+
+    /// The signal-to-noise score of the content's text.
+    pub(super) fn snr(
+        &self,
+        watch: &mut Stopwatch<'_>,
+    ) -> Result<Result<Snr, Unmeasured>, Overdue> {
+        // A word and what separates it from the next take two bytes at least.
+        if self.content.len() < 2 * snr::WORDS_MIN {
+            return Ok(Err(Unmeasured::TooShort { words: 0 }));
+        }
+        let sources: Vec<&str> = self.facts.sources.iter().map(String::as_str).collect();
+        match snr::measure(&self.text(Keys::LeftOut), &sources, &mut || watch.is_over()) {
+            Err(Unmeasured::Interrupted) => Err(Overdue),
+            measured => Ok(measured),
+        }
+    }
+
+    /// Every dimension of Ihsan that can be verified from what is known.
+    pub(super) fn ihsan(&mut self, watch: &mut Stopwatch<'_>) -> Result<Assessment, Overdue> {
+        self.harm(watch)?;
+        let Facts { contract, budgets, .. } = self.facts;
+        // Read again only for a contract: nothing else asks for the text.
+        let text = (!contract.is_empty()).then(|| self.raw());
+        Ok(ihsan::assess(&ihsan::Facts {
+            text: text.as_deref(),
+            tokens: self.facts.tokens,
+            harm: self.harm.as_ref(),
+            contract,
+            budgets,
+            signature: self.facts.sender.map(|_| true),
+            provenance: self.facts.provenance,
+            work: Some(&self.facts.work),
+        }))
+    }
+
+    fn raw(&self) -> Cow<'i, str> {
+        // The schema gate comes first in every profile and has seen that it is UTF-8.
+        String::from_utf8_lossy(self.content)
+    }
+
+    /// The text in the content: all of it, or the strings in its JSON, a line each.
+    fn text(&self, keys: Keys) -> Cow<'i, str> {
+        match self.content_type {
+            ContentType::Text => self.raw(),
+            ContentType::Json => {
+                let mut text = String::new();
+                if let Ok(value) = json::parse(self.content) {
+                    strings(&value, keys, &mut text);
+                }
+                Cow::Owned(text)
+            }
+        }
+    }
+}
+
+/// Whether the names of members are text too: they may hide something, but are no prose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    Read,
+    LeftOut,
+}
+
+/// Appends every string in `value`, a line each. It is nested no deeper than the strict reader
+/// allows.
+fn strings(value: &Value, keys: Keys, text: &mut String) {
+    match value {
+        Value::String(string) => {
+            text.push_str(string);
+            text.push('\n');
+        }
+        Value::Array(items) => items.iter().for_each(|item| strings(item, keys, text)),
+        Value::Object(members) => {
+            for (key, member) in members {
+                if keys == Keys::Read {
+                    text.push_str(key);
+                    text.push('\n');
+                }
+                strings(member, keys, text);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
