@@ -10,14 +10,17 @@ pub mod domain {
     pub mod constitution;
     pub mod digest;
     pub mod envelope;
+    pub mod fault;
     pub mod gate;
     pub mod id;
     pub mod identity;
     pub mod inference;
     pub mod json;
+    pub mod passphrase;
     pub mod reject;
     pub mod replay;
     pub mod restart;
+    pub mod rotation;
     pub mod score;
     pub mod text_stream;
 }
@@ -108,7 +111,9 @@ pub mod cli {
     pub mod client;
     pub mod commands;
     pub mod envelope;
+    pub mod identity;
     pub mod logging;
+    pub mod passphrase;
     pub mod report;
     pub mod show;
 }
@@ -118,5 +123,7 @@ pub mod clock;
 pub mod config;
 pub mod metrics;
 pub mod node;
+pub mod passphrase_file;
+pub mod private_file;
 pub mod supervisor;
 pub mod token_file;

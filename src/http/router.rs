@@ -29,6 +29,7 @@ const METRICS: &str = "/api/v1/metrics";
 const ACTORS: &str = "/api/v1/actors";
 const CONSTITUTION: &str = "/api/v1/constitution";
 const CONSTITUTION_CHECK: &str = "/api/v1/constitution/check";
+const IDENTITY: &str = "/api/v1/identity";
 const IDENTITY_VERIFY: &str = "/api/v1/identity/verify";
 const ENVELOPE_VERIFY: &str = "/api/v1/pci/envelope/verify";
 const GATES_CHECK: &str = "/api/v1/pci/gates/check";
@@ -36,12 +37,14 @@ const MODELS: &str = "/api/v1/inference/models";
 const TIER: &str = "/api/v1/inference/tier";
 const GENERATE: &str = "/api/v1/inference/generate";
 const IDENTITY_GENERATE: &str = "/api/v1/identity/generate";
+const IDENTITY_ACTIVATE: &str = "/api/v1/identity/activate";
+const IDENTITY_ROTATE: &str = "/api/v1/identity/rotate";
 const IDENTITY_SIGN: &str = "/api/v1/identity/sign";
 const ENVELOPE_CREATE: &str = "/api/v1/pci/envelope/create";
 const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 18] = [
+pub const ROUTES: [(&str, Class); 21] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -50,6 +53,7 @@ pub const ROUTES: [(&str, Class); 18] = [
     (ACTORS, Class::Read),
     (CONSTITUTION, Class::Read),
     (CONSTITUTION_CHECK, Class::Read),
+    (IDENTITY, Class::Read),
     (IDENTITY_VERIFY, Class::Read),
     (ENVELOPE_VERIFY, Class::Read),
     (GATES_CHECK, Class::Read),
@@ -57,6 +61,8 @@ pub const ROUTES: [(&str, Class); 18] = [
     (TIER, Class::Read),
     (GENERATE, Class::Act),
     (IDENTITY_GENERATE, Class::Privileged),
+    (IDENTITY_ACTIVATE, Class::Privileged),
+    (IDENTITY_ROTATE, Class::Privileged),
     (IDENTITY_SIGN, Class::Privileged),
     (ENVELOPE_CREATE, Class::Privileged),
     (ACTOR_STOP, Class::Privileged),
@@ -88,6 +94,7 @@ fn read() -> Router<App> {
         .route(ACTORS, get(actors::list))
         .route(CONSTITUTION, get(constitution::show))
         .route(CONSTITUTION_CHECK, post(constitution::check))
+        .route(IDENTITY, get(identity::list))
         .route(IDENTITY_VERIFY, post(identity::verify))
         .route(ENVELOPE_VERIFY, post(envelope::verify))
         .route(GATES_CHECK, post(gates::check))
@@ -102,6 +109,8 @@ fn act() -> Router<App> {
 fn privileged() -> Router<App> {
     Router::new()
         .route(IDENTITY_GENERATE, post(identity::generate))
+        .route(IDENTITY_ACTIVATE, post(identity::activate))
+        .route(IDENTITY_ROTATE, post(identity::rotate))
         .route(IDENTITY_SIGN, post(identity::sign))
         .route(ENVELOPE_CREATE, post(envelope::create))
         .route(ACTOR_STOP, post(actors::stop))
