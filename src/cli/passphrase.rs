@@ -71,9 +71,10 @@ pub(super) fn fresh(file: Option<&Path>, what: &str, remedy: &str) -> Result<Pas
 
 /// Asks for one line on the terminal without showing it.
 fn ask(what: &str) -> Result<Passphrase, CliError> {
-    write!(std::io::stderr(), "{what}: ")?;
     let line = {
+        // Before it is asked for, or what comes at once would be shown or thrown away.
         let _hidden = Hidden::start().map_err(std::io::Error::from)?;
+        write!(std::io::stderr(), "{what}: ")?;
         read_line()
     };
     // The line end that was typed was not shown either.
@@ -121,7 +122,7 @@ impl Hidden {
 impl Drop for Hidden {
     fn drop(&mut self) {
         // Nothing is left to do if the terminal is gone.
-        let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.0);
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
     }
 }
 
