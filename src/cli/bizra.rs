@@ -198,6 +198,30 @@ pub(super) enum IdentityCommand {
         /// input
         file: PathBuf,
     },
+    #[command(flatten)]
+    Keystore(KeystoreCommand),
+    /// Sign a message
+    Sign {
+        /// The message; - is standard input
+        message: String,
+    },
+    /// Verify a signature; exit code 1 if it does not fit
+    Verify {
+        /// The message; - is standard input
+        message: String,
+        /// 128 hexadecimal digits
+        #[arg(long)]
+        signature: String,
+        /// 64 hexadecimal digits
+        #[arg(long)]
+        public_key: String,
+    },
+}
+
+/// What is done on the data directory alone: whoever has the node's token should not take its keys
+/// with him.
+#[derive(Debug, Subcommand)]
+pub(super) enum KeystoreCommand {
     /// Write a key to a file that a passphrase opens; only while no node runs
     Export {
         /// Its node id [default: the key that signs]
@@ -231,22 +255,6 @@ pub(super) enum IdentityCommand {
         /// A file with the new passphrase [default: asked for on the terminal]
         #[arg(long, value_name = "FILE")]
         new_passphrase_file: Option<PathBuf>,
-    },
-    /// Sign a message
-    Sign {
-        /// The message; - is standard input
-        message: String,
-    },
-    /// Verify a signature; exit code 1 if it does not fit
-    Verify {
-        /// The message; - is standard input
-        message: String,
-        /// 128 hexadecimal digits
-        #[arg(long)]
-        signature: String,
-        /// 64 hexadecimal digits
-        #[arg(long)]
-        public_key: String,
     },
 }
 

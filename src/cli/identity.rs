@@ -1,13 +1,13 @@
 //! The commands over keys: through the running node, or on its data directory while none runs.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use crate::adapters::keystore::{FILE_BYTES_MAX, Keystore};
 use crate::adapters::lock::{DirLock, LockError};
-use crate::cli::bizra::IdentityCommand;
+use crate::cli::bizra::{IdentityCommand, KeystoreCommand};
 use crate::cli::client::{CliError, Client, Target};
 use crate::cli::commands::{Say, object, open, text_or_input};
 use crate::cli::{passphrase, show};
@@ -104,14 +104,16 @@ pub(super) async fn run(
         IdentityCommand::VerifyRotation { file } => {
             say.verdict(&verify_rotation(&file)?, "valid", show::records)
         }
-        other => say.answer(&alone(other, &Directory::of(target)?)?, show::fields),
+        IdentityCommand::Keystore(command) => {
+            say.answer(&alone(command, &Directory::of(target)?)?, show::fields)
+        }
     }
 }
 
 /// What is not done through a node: whoever has its token should not take its keys with him.
-fn alone(command: IdentityCommand, directory: &Directory) -> Result<Value, CliError> {
+fn alone(command: KeystoreCommand, directory: &Directory) -> Result<Value, CliError> {
     match command {
-        IdentityCommand::Export { node_id, out, passphrase_file } => {
+        KeystoreCommand::Export { node_id, out, passphrase_file } => {
             let keystore = directory.unlocked()?;
             let all = keystore.read()?;
             let active = all.first().map(|identity| identity.info.node_id);
@@ -121,14 +123,14 @@ fn alone(command: IdentityCommand, directory: &Directory) -> Result<Value, CliEr
             private_file::write_new(&out, &keystore.export(id, &passphrase)?)?;
             Ok(json!({ "node_id": id.to_hex(), "file": out }))
         }
-        IdentityCommand::Import { file, label, passphrase_file } => {
+        KeystoreCommand::Import { file, label, passphrase_file } => {
             let keystore = directory.unlocked()?;
             let export = read_bounded(&file, FILE_BYTES_MAX as u64)?;
             let from = passphrase_file.as_deref();
             let passphrase = passphrase::known(from, "passphrase of the export", EXPORT_REMEDY)?;
             Ok(told(&keystore.import(&export, &passphrase, label)?).into())
         }
-        IdentityCommand::Encrypt => {
+        KeystoreCommand::Encrypt => {
             let keystore = &directory.keystore;
             if !keystore.is_encrypted()? && keystore.read()?.is_empty() {
                 return Err(no_identity(directory));
@@ -143,26 +145,17 @@ fn alone(command: IdentityCommand, directory: &Directory) -> Result<Value, CliEr
             keystore.encrypt(&passphrase::fresh(file, what, KEYSTORE_REMEDY)?)?;
             Ok(json!({ "encrypted": true, "identities": keystore.read()?.len() }))
         }
-        IdentityCommand::Decrypt => {
+        KeystoreCommand::Decrypt => {
             let keystore = directory.unlocked()?;
             keystore.decrypt()?;
             Ok(json!({ "encrypted": false, "identities": keystore.read()?.len() }))
         }
-        IdentityCommand::Passwd { new_passphrase_file } => {
+        KeystoreCommand::Passwd { new_passphrase_file } => {
             let keystore = directory.unlocked()?;
             let file = new_passphrase_file.as_deref();
             let passphrase = passphrase::fresh(file, "new passphrase", NEW_REMEDY)?;
             keystore.change_passphrase(&passphrase)?;
             Ok(json!({ "encrypted": true, "identities": keystore.read()?.len() }))
-        }
-        IdentityCommand::Sign { .. }
-        | IdentityCommand::Verify { .. }
-        | IdentityCommand::List
-        | IdentityCommand::Generate { .. }
-        | IdentityCommand::Activate { .. }
-        | IdentityCommand::Rotate { .. }
-        | IdentityCommand::VerifyRotation { .. } => {
-            Err(CliError::Usage("this needs no data directory of its own".to_owned()))
         }
     }
 }
@@ -175,7 +168,7 @@ fn no_identity(directory: &Directory) -> CliError {
 /// Where the keys are spoken to.
 enum Place {
     Node(Node),
-    Directory(Directory),
+    Directory(Box<Directory>),
 }
 
 /// A running node.
@@ -261,7 +254,7 @@ async fn place(target: &Target, is_made: bool) -> Result<Place, CliError> {
     if lock.is_none() && is_made {
         lock = Some(DirLock::acquire(data_dir)?);
     }
-    Ok(Place::Directory(Directory::new(config, lock)))
+    Ok(Place::Directory(Box::new(Directory::new(config, lock))))
 }
 
 /// As the node tells of an identity.
@@ -283,7 +276,7 @@ fn recorded(info: &IdentityInfo) -> Value {
 }
 
 /// Checks every record in a file: one, an array of them, or the answer of `rotate` or `list`.
-fn verify_rotation(file: &PathBuf) -> Result<Value, CliError> {
+fn verify_rotation(file: &Path) -> Result<Value, CliError> {
     let verdict = |reason: Option<String>, records: Vec<Value>| json!({ "valid": reason.is_none(), "reason": reason, "records": records });
     let value = match json::parse(&read_bounded(file, RECORDS_BYTES_MAX)?) {
         Ok(value) => value,
