@@ -36,8 +36,12 @@ struct Desk {
 
 async fn desk() -> Desk {
     let dir = tempfile::tempdir().unwrap();
-    let settings = settings(Strategy::OneForOne);
     let keystore = Arc::new(Keystore::new(dir.path()));
+    desk_over(dir, keystore).await
+}
+
+async fn desk_over(dir: tempfile::TempDir, keystore: Arc<Keystore>) -> Desk {
+    let settings = settings(Strategy::OneForOne);
     let make = move || Identity { keystore: Arc::clone(&keystore) };
     let (child, identity) =
         ChildSpec::actor("identity", permanent(), SECOND, 256, &settings.metrics, make);
@@ -200,6 +204,27 @@ async fn what_is_activated_signs_from_then_on_also_after_a_restart() {
     let unknown = NodeId::from_hex(&"00".repeat(16)).unwrap();
     let refused = desk.activate(unknown).await;
     assert_eq!(refused, Err(IdentityError::Unknown("00".repeat(16))));
+}
+
+#[tokio::test]
+async fn an_encrypted_keystore_is_read_again_without_asking_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let keystore = Arc::new(Keystore::new(dir.path()));
+    keystore.load().unwrap();
+    keystore.encrypt(&passphrase("correct horse")).unwrap();
+    let keystore = Arc::new(Keystore::new(dir.path()));
+    keystore.unlock(&passphrase("correct horse")).unwrap();
+    let desk = desk_over(dir, keystore).await;
+    let first = desk.signer().await;
+    for fault in [Fault::Kill, Fault::Panic] {
+        drill(&desk.root, "identity", fault).await;
+        assert_eq!(desk.signer().await, first);
+    }
+    let ask = |reply| IdentityMsg::Rotate { label: None, at_ms: AT_MS, reply };
+    let rotated = desk.ask(ask).await.unwrap();
+    drill(&desk.root, "identity", Fault::Kill).await;
+    assert_eq!(desk.signer().await, rotated.new.node_id);
+    assert!(Keystore::new(desk.dir.path()).load().unwrap_err().is_passphrase());
 }
 
 #[tokio::test]

@@ -220,6 +220,9 @@ impl Keystore {
 
     /// Finds the active identity and lets everybody know them all.
     fn mark_active(&self, identities: Vec<Identity>) -> Result<Arc<Vec<Identity>>, KeystoreError> {
+        if identities.is_empty() {
+            return Err(self.empty());
+        }
         let path = self.dir.join(ACTIVE);
         let pointer = match private_file::read(&path, FILE_BYTES_MAX) {
             Ok(bytes) => {

@@ -150,6 +150,10 @@ fn looking_at_a_keystore_makes_none() {
     let home = home();
     assert!(home.store.read().unwrap().is_empty());
     assert!(!home.path("").exists());
+    let id = NodeId::from_hex(&"00".repeat(16)).unwrap();
+    for refused in [home.store.activate(id).map(drop), home.store.rotate(None, 0).map(drop)] {
+        assert!(matches!(refused, Err(KeystoreError::Empty { .. })), "{refused:?}");
+    }
     home.store.load().unwrap();
     assert_eq!(home.store.read().unwrap().len(), 1);
 }
