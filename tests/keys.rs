@@ -326,6 +326,11 @@ fn a_passphrase_is_asked_for_on_a_terminal_and_not_shown() {
     assert!(shown.contains("passphrase of the keystore: ") && shown.contains("the same again: "));
     assert!(!shown.contains("horse"), "{shown}");
     assert_eq!(home.typed(&["list"], "battery staple\n").0, 2);
+    let (code, shown) = home.typed(&["list"], "correct\u{3}\n");
+    assert!(code == 1 && shown.contains("interrupted"), "{shown}");
+    // Typed, taken back by character and by line, and typed again.
+    let edited = "wrong\u{15}correct horss\u{6f22}\u{7f}\u{8}e\n";
+    assert_eq!(home.typed(&["list"], edited).0, 0);
     let (code, shown) = home.typed(&["list"], "correct horse\n");
     assert!(code == 0 && shown.contains("NODE ID") && !shown.contains("horse"), "{shown}");
 }

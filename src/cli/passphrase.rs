@@ -4,14 +4,27 @@
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use zeroize::Zeroizing;
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::adapters::keystore::{Keystore, KeystoreError};
 use crate::cli::client::CliError;
 use crate::config;
 use crate::domain::passphrase::{BYTES_MAX, Passphrase};
 use crate::passphrase_file;
+
+/// Control-C.
+const INTERRUPT: u8 = 0x03;
+/// Control-D.
+const END_OF_INPUT: u8 = 0x04;
+/// Control-H, as some terminals say backspace.
+const BACKSPACE: u8 = 0x08;
+/// Control-U.
+const ERASE_LINE: u8 = 0x15;
+/// As the others say it.
+const DELETE: u8 = 0x7f;
 
 /// Asks for the passphrase of the node's keystore, if that is encrypted, no file has it, and there is
 /// a terminal to ask on.
@@ -87,7 +100,8 @@ fn ask(what: &str) -> Result<Passphrase, CliError> {
     Passphrase::new(Zeroizing::new(text)).map_err(|error| CliError::Usage(error.to_string()))
 }
 
-/// Reads up to the next line end, past every buffer that would keep a copy.
+/// Reads up to the next line end, past every buffer that would keep a copy. The terminal leaves the
+/// keys that change a line to us.
 fn read_line() -> Result<Zeroizing<Vec<u8>>, CliError> {
     let mut line = Zeroizing::new(Vec::with_capacity(BYTES_MAX + 1));
     let mut byte = [0];
@@ -96,12 +110,18 @@ fn read_line() -> Result<Zeroizing<Vec<u8>>, CliError> {
             Err(rustix::io::Errno::INTR) => continue,
             read => read.map_err(std::io::Error::from)?,
         };
-        if count == 0 || byte[0] == b'\n' {
-            return Ok(line);
-        }
-        // One more than a passphrase may have is enough to refuse it.
-        if line.len() <= BYTES_MAX {
-            line.push(byte[0]);
+        match byte[0] {
+            _ if count == 0 => return Ok(line),
+            b'\r' | b'\n' | END_OF_INPUT => return Ok(line),
+            INTERRUPT => return Err(std::io::Error::from(std::io::ErrorKind::Interrupted).into()),
+            BACKSPACE | DELETE => {
+                // A whole character: the bytes that continue one, and the one that begins it.
+                while line.pop().is_some_and(|last| last & 0xc0 == 0x80) {}
+            }
+            ERASE_LINE => line.zeroize(),
+            // One more than a passphrase may have is enough to refuse it.
+            other if line.len() <= BYTES_MAX => line.push(other),
+            _ => {}
         }
     }
 }
@@ -113,7 +133,10 @@ impl Hidden {
     fn start() -> Result<Self, rustix::io::Errno> {
         let shown = tcgetattr(std::io::stdin())?;
         let mut hidden = shown.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
+        // An interrupt would end the process and leave the terminal as it is.
+        hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        hidden.special_codes[SpecialCodeIndex::VMIN] = 1;
+        hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(std::io::stdin(), OptionalActions::Flush, &hidden)?;
         Ok(Self(shown))
     }
