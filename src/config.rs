@@ -46,11 +46,15 @@ pub struct Node {
     /// Where keys, the token and stores live. Its default is `~/.bizra`; a loaded configuration
     /// holds it expanded.
     pub data_dir: PathBuf,
+    /// The file with the passphrase of an encrypted keystore; `None` (written as an empty string) if
+    /// there is none.
+    #[serde(with = "empty_is_none")]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 impl Default for Node {
     fn default() -> Self {
-        Self { data_dir: PathBuf::from("~/.bizra") }
+        Self { data_dir: PathBuf::from("~/.bizra"), passphrase_file: None }
     }
 }
 

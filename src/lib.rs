@@ -11,6 +11,7 @@ pub mod domain {
     pub mod digest;
     pub mod envelope;
     pub mod fate;
+    pub mod fault;
     pub mod gate;
     pub mod harm;
     pub mod id;
@@ -19,9 +20,11 @@ pub mod domain {
     pub mod inference;
     pub mod json;
     pub mod profile;
+    pub mod passphrase;
     pub mod reject;
     pub mod replay;
     pub mod restart;
+    pub mod rotation;
     pub mod score;
     pub mod snr;
     pub mod text_stream;
@@ -116,7 +119,9 @@ pub mod cli {
     pub mod commands;
     pub mod constitution;
     pub mod envelope;
+    pub mod identity;
     pub mod logging;
+    pub mod passphrase;
     pub mod report;
     pub mod show;
 }
@@ -126,5 +131,7 @@ pub mod clock;
 pub mod config;
 pub mod metrics;
 pub mod node;
+pub mod passphrase_file;
+pub mod private_file;
 pub mod supervisor;
 pub mod token_file;

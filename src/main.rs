@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use bizra_omega::adapters::edge::threads;
 use bizra_omega::cli::args::{NodeArgs, environment};
-use bizra_omega::cli::logging;
+use bizra_omega::cli::{logging, passphrase};
 use bizra_omega::config::{Config, Sources};
+use bizra_omega::domain::passphrase::Passphrase;
 use bizra_omega::node::{self, StartError};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,18 +36,23 @@ fn main() -> ExitCode {
     if let Err(error) = threads::apply(config.inference.edge.threads) {
         return failed(&format!("cannot start with inference.edge.threads: {error}"));
     }
+    // Before the runtime, which would keep an interrupt from ending the wait for an answer.
+    let passphrase = match passphrase::ask_for_node(&config.node) {
+        Ok(passphrase) => passphrase,
+        Err(error) => return usage(&error.to_string()),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string()),
     };
-    let code = runtime.block_on(run(config, &sources));
+    let code = runtime.block_on(run(config, passphrase, &sources));
     // The node has stopped, or is not to be waited for: nor are its blocking threads.
     runtime.shutdown_background();
     code
 }
 
 /// Runs the node until a signal or its own end.
-async fn run(config: Config, sources: &Sources) -> ExitCode {
+async fn run(config: Config, passphrase: Option<Passphrase>, sources: &Sources) -> ExitCode {
     let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let (mut interrupt, mut terminate, mut hangup) = match signals.map(signal) {
         [Ok(interrupt), Ok(terminate), Ok(hangup)] => (interrupt, terminate, hangup),
@@ -56,7 +62,7 @@ async fn run(config: Config, sources: &Sources) -> ExitCode {
         }
     };
     let started = tokio::select! {
-        started = node::start(config) => started,
+        started = node::start_with(config, passphrase) => started,
         _ = told(&mut interrupt, &mut terminate) => return ExitCode::SUCCESS,
     };
     let node = match started {
@@ -98,13 +104,15 @@ async fn told(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
 
 /// Says why the node did not start, and who set the value if one is wrong.
 fn not_started(error: &StartError, sources: &Sources) -> ExitCode {
-    match error.key() {
-        None => failed(&error.to_string()),
-        Some(key) => {
-            error!(reason = format!("{}: {error}", sources.of(&key)), "wrong configuration");
-            ExitCode::from(USAGE)
-        }
+    if !error.is_usage() {
+        return failed(&error.to_string());
     }
+    let reason = match error.key() {
+        Some(key) => format!("{}: {error}", sources.of(&key)),
+        None => error.to_string(),
+    };
+    error!(reason, "wrong configuration");
+    ExitCode::from(USAGE)
 }
 
 fn failed(reason: &str) -> ExitCode {

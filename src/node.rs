@@ -14,14 +14,15 @@ use tracing::{info, warn};
 use crate::actor::Failure;
 use crate::actors::{backend, envelope, gate_chain, http, identity, inference_router};
 use crate::adapters::constitution_file::{ConstitutionFileError, read};
-use crate::adapters::keystore::Keystore;
+use crate::adapters::keystore::{Keystore, KeystoreError};
 use crate::adapters::lock::{DirLock, LockError};
 use crate::adapters::ollama;
 use crate::adapters::store::{Store, StoreError};
 use crate::clock;
-use crate::config::{AuthMode, Config};
+use crate::config::{self, AuthMode, Config};
 use crate::domain::constitution::Constitution;
 use crate::domain::inference::{Tier, request};
+use crate::domain::passphrase::Passphrase;
 use crate::domain::replay::ReplayLimits;
 use crate::domain::restart::Strategy;
 use crate::http::app::{App, Parameters};
@@ -37,6 +38,7 @@ use crate::messages::gate_chain::GateChainMsg;
 use crate::messages::identity::IdentityMsg;
 use crate::messages::roster::Roster;
 use crate::metrics::Metrics;
+use crate::passphrase_file::{self, PassphraseFileError};
 use crate::supervisor::{Exit, Root};
 use crate::token_file::TokenError;
 
@@ -59,6 +61,12 @@ pub enum StartError {
     /// The API token cannot be read or made.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The keystore cannot be read.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// The passphrase of the keystore cannot be read.
+    #[error("the passphrase: {0}")]
+    Passphrase(#[from] PassphraseFileError),
     /// The constitution's file cannot be read or is not valid.
     #[error("gates.constitution: {0}")]
     Constitution(#[from] ConstitutionFileError),
@@ -97,12 +105,19 @@ impl StartError {
             Self::Origin(error) => Some(origin_key(error).into()),
             Self::UnknownActor { name, .. } => Some(format!("supervisor.actors.{name}")),
             Self::Ollama(_) => Some("inference.ollama.url".into()),
-            Self::Lock(_)
+            Self::Passphrase(_) => Some("node.passphrase_file".into()),
+            Self::Keystore(_)
+            | Self::Lock(_)
             | Self::Store(_)
             | Self::Token(_)
             | Self::Bind { .. }
             | Self::Actors(_) => None,
         }
+    }
+
+    /// Whether nothing is wrong but what the node was given: its configuration or its passphrase.
+    pub fn is_usage(&self) -> bool {
+        self.key().is_some() || matches!(self, Self::Keystore(error) if error.is_passphrase())
     }
 }
 
@@ -126,11 +141,23 @@ pub struct Node {
     _lock: DirLock,
 }
 
-/// Starts a node: takes its data directory, binds its address, starts its actors.
+/// Starts a node: takes its data directory, binds its address, starts its actors. The passphrase of
+/// an encrypted keystore is in the file that the configuration names.
 ///
 /// # Errors
 /// See [`StartError`]; nothing is left running.
 pub async fn start(config: Config) -> Result<Node, StartError> {
+    start_with(config, None).await
+}
+
+/// As [`start`], with a passphrase that was asked for.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(
+    config: Config,
+    passphrase: Option<Passphrase>,
+) -> Result<Node, StartError> {
     let started = Instant::now();
     let known = plan::NAMES;
     if let Some(name) = config.supervisor.unknown_actor(known) {
@@ -138,6 +165,7 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     }
     let data_dir = config.node.data_dir.clone();
     let lock = DirLock::acquire(&data_dir)?;
+    let keystore = keystore(&config.node, passphrase).await?;
     let token = token::open(&data_dir)?;
     let file = config.gates.constitution.clone();
     let constitution = file.as_deref().map_or_else(|| Ok(Constitution::default()), read)?;
@@ -153,7 +181,6 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let plan = Plan::new(&config.supervisor, &metrics, &events);
     let supervisor = Root::address(&metrics);
 
-    let keystore = Arc::new(Keystore::new(&data_dir));
     let (identity_child, identity) =
         plan.actor(identity::NAME, move || identity::Identity { keystore: Arc::clone(&keystore) });
 
@@ -268,6 +295,30 @@ impl Node {
             warn!("auth.mode is trust-loopback: every user of this machine can sign as this node");
         }
     }
+}
+
+/// The keystore, unlocked and read, so that what is wrong with it is told before anything runs.
+async fn keystore(
+    config: &config::Node,
+    passphrase: Option<Passphrase>,
+) -> Result<Arc<Keystore>, StartError> {
+    let keystore = Arc::new(Keystore::new(&config.data_dir));
+    let (opened, file) = (Arc::clone(&keystore), config.passphrase_file.clone());
+    let open = move || -> Result<(), StartError> {
+        if opened.is_encrypted()? {
+            let passphrase = match (passphrase, file) {
+                (Some(passphrase), _) => Some(passphrase),
+                (None, Some(file)) => Some(passphrase_file::read(&file)?),
+                (None, None) => None,
+            };
+            passphrase.map_or(Ok(()), |passphrase| opened.unlock(&passphrase))?;
+        }
+        opened.load()?;
+        Ok(())
+    };
+    let panicked = |error: tokio::task::JoinError| StartError::Actors(error.into());
+    tokio::task::spawn_blocking(open).await.map_err(panicked)??;
+    Ok(keystore)
 }
 
 fn mode(mode: AuthMode) -> Mode {

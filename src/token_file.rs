@@ -2,15 +2,12 @@
 //!
 //! Both read it by one rule: a token that others could have read or put there is none.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use rustix::fs::OFlags;
-use rustix::io::Errno;
 use zeroize::Zeroizing;
+
+use crate::private_file::{self, PrivateFileError};
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "api-token";
@@ -19,37 +16,14 @@ pub const FILE_NAME: &str = "api-token";
 pub const SECRET_BYTES: usize = 32;
 
 /// The 43 characters of the token and a line end; more is not a token.
-const FILE_BYTES_MAX: u64 = 64;
+const FILE_BYTES_MAX: usize = 64;
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The file could not be read or made.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// The path is a link, which could point to a file that others may write.
-    #[error("{} is a link, which is not followed", path.display())]
-    Link {
-        /// The path.
-        path: PathBuf,
-    },
-    /// Others may read the file, so the token is no secret.
-    #[error("{0} may be read or changed by others; run: chmod 600 {0}", path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file belongs to another user, who knows the token.
-    #[error("{} belongs to another user", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
+    /// The file could not be read or made, or others could have read it or put it there.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
     /// The file holds something else.
     #[error("{} holds no token; delete it, and the next start makes a new one", path.display())]
     Malformed {
@@ -64,7 +38,7 @@ pub enum TokenError {
 impl TokenError {
     /// Whether there is no file, as before the first start.
     pub fn is_absent(&self) -> bool {
-        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        matches!(self, Self::File(error) if error.is_absent())
     }
 }
 
@@ -74,29 +48,12 @@ impl TokenError {
 /// When there is none, it cannot be read, is open to others, or is no token.
 pub fn read(data_dir: &Path) -> Result<Zeroizing<String>, TokenError> {
     let path = data_dir.join(FILE_NAME);
-    let failed = |source| TokenError::File { path: path.clone(), source };
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(&path);
-    let file = file.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::LOOP) => TokenError::Link { path: path.clone() },
-        _ => failed(error),
-    })?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(TokenError::Malformed { path });
-    }
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(TokenError::Foreign { path });
-    }
-    if metadata.mode() & 0o077 != 0 {
-        return Err(TokenError::Exposed { path });
-    }
-    let mut text = Zeroizing::new(String::new());
-    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => TokenError::Malformed { path: path.clone() },
-        _ => failed(error),
-    })?;
-    parse(text.trim_ascii_end()).ok_or(TokenError::Malformed { path })
+    let bytes = match private_file::read(&path, FILE_BYTES_MAX) {
+        Err(PrivateFileError::NotSmall { path, .. }) => return Err(TokenError::Malformed { path }),
+        read => read?,
+    };
+    let text = std::str::from_utf8(&bytes).ok().map(str::trim_ascii_end);
+    text.and_then(parse).ok_or(TokenError::Malformed { path })
 }
 
 fn parse(text: &str) -> Option<Zeroizing<String>> {

@@ -155,7 +155,6 @@ const LAYERS: &[Layer] = &[
         banned: &[
             "crate::actor",
             "crate::actors",
-            "crate::adapters",
             "crate::http",
             "crate::messages",
             "crate::metrics",
@@ -233,7 +232,13 @@ fn check(name: &str, text: &str) -> Vec<String> {
         if !is_test && names_other_actor(name, code) {
             broken.push(format!(":{at}: must not use crate::actors of another actor"));
         }
+        if !is_test && names_other_adapter(name, code) {
+            broken.push(format!(":{at}: must not use crate::adapters but keystore and lock"));
+        }
         if name.starts_with("src/") {
+            if code.contains(".expose_secret()") && !name.starts_with("src/adapters/keystore") {
+                broken.push(format!(":{at}: secret bytes are for the keystore alone"));
+            }
             for (word, reason) in WORDS.iter().filter(|(word, _)| mentions(code, word)) {
                 broken.push(format!(":{at}: must not say {word}: {reason}"));
             }
@@ -274,6 +279,16 @@ fn names_other_actor(name: &str, code: &str) -> bool {
         let rest = code[at + path.len()..].trim_start_matches("::");
         !rest.strip_prefix(own).is_some_and(|rest| rest.starts_with([':', ';', ' ']))
     })
+}
+
+/// Whether a command names an adapter other than the keys and the lock: on those it works while no
+/// node runs, and whatever else it wants it asks the node for.
+fn names_other_adapter(name: &str, code: &str) -> bool {
+    name.starts_with("src/cli/")
+        && code.match_indices("crate::adapters").any(|(at, path)| {
+            let rest = code[at + path.len()..].trim_start_matches("::");
+            !["keystore", "lock"].iter().any(|own| rest.starts_with(own))
+        })
 }
 
 /// A manifest must leave panics to unwind: supervision rests on it.
@@ -330,6 +345,9 @@ fn a_forbidden_import_is_reported_with_its_line() {
             "must not use crate::actors",
         ),
         ("src/config/load.rs", "    std::env::var(\"X\")", "must not use std::env"),
+        ("src/cli/identity.rs", "use crate::adapters::store::Store;", "but keystore and lock"),
+        ("src/cli/identity.rs", "use crate::adapters::{keystore, store};", "but keystore"),
+        ("src/actors/identity.rs", "    key.expose_secret()", "for the keystore alone"),
         ("src/node.rs", "    let (a, b) = unbounded_channel();", "every queue has a limit"),
         ("src/node.rs", "    actor.call(ask, None)", "without a deadline"),
         ("src/node.rs", "    let c = '\u{2500}';", "sources are ASCII"),
@@ -347,6 +365,9 @@ fn what_is_allowed_is_not_reported() {
         ("src/domain/gate.rs", "/// See crate::messages; tokio::time is not used."),
         ("src/domain/gate.rs", "    let brand::new = operand;"),
         ("src/actors/identity.rs", "use crate::actor::Actor;"),
+        ("src/cli/identity.rs", "use crate::adapters::keystore::Keystore;"),
+        ("src/cli/identity.rs", "use crate::adapters::lock::DirLock;"),
+        ("src/adapters/keystore/files.rs", "    key.expose_secret()"),
         ("src/actors/http.rs", "use crate::http::router;"),
         ("src/actors/backend/edge.rs", "use crate::actors::backend::Shared;"),
         ("src/messages/addr.rs", "use ractor::ActorRef;"),

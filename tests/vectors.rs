@@ -110,3 +110,39 @@ fn envelopes_of_the_old_form_are_refused_by_their_version() {
         assert!(refused, "{}: {report:?}", text(&vector, "case"));
     }
 }
+
+/// The twelve published edge cases. Strict verification alone accepts one of them, which is why a
+/// key is checked when it is admitted.
+#[test]
+fn every_published_edge_case_is_refused() {
+    let all: Value = serde_json::from_str(include_str!("vectors/ed25519_edge_cases.json")).unwrap();
+    let cases = all["cases"].as_array().unwrap();
+    let told: Vec<(bool, bool)> = cases
+        .iter()
+        .map(|case| {
+            let key = from_hex::<32>(text(case, "pub_key")).unwrap();
+            let signature = from_hex::<64>(text(case, "signature")).unwrap();
+            let is_admitted = PublicKey::admit(&key).is_ok();
+            let is_strict = ed25519_dalek::VerifyingKey::from_bytes(&key).is_ok_and(|key| {
+                let signature = ed25519_dalek::Signature::from_bytes(&signature);
+                key.verify_strict(&bytes(case, "message"), &signature).is_ok()
+            });
+            let claim = Claim {
+                message: bytes(case, "message").into(),
+                signature: text(case, "signature").to_owned(),
+                public_key: text(case, "pub_key").to_owned(),
+            };
+            assert!(verify_claim(&claim).is_err());
+            (is_admitted, is_strict)
+        })
+        .collect();
+    // Whether the key is admitted, and whether strict verification alone takes the signature.
+    let mut expected = [(false, false); 12];
+    // A key and a nonce with torsion parts, for which the equation holds: the key is refused.
+    expected[3] = (false, true);
+    // An honest key, and S not below the group order: the signature is refused.
+    expected[6] = (true, false);
+    expected[7] = (true, false);
+    assert_eq!(told, expected);
+    assert!(told.iter().all(|(is_admitted, is_strict)| !(*is_admitted && *is_strict)));
+}

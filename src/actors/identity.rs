@@ -8,10 +8,8 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::actor::{Actor, Failure, Turn};
-use crate::adapters::keystore::{Keystore, KeystoreError};
-use crate::domain::identity::{
-    IdentityError, IdentityInfo, KeyUse, Signed, VerifyError, verify_claims,
-};
+use crate::adapters::keystore::{Keystore, KeystoreError, SealedError};
+use crate::domain::identity::{IdentityError, KeyUse, Signed, VerifyError, verify_claims};
 use crate::messages::addr::{Reply, unless_abandoned};
 use crate::messages::identity::{BATCH_MAX, IdentityMsg};
 
@@ -60,7 +58,32 @@ impl Actor for Identity {
             }),
             IdentityMsg::Generate { label, activate, reply } => {
                 let keystore = Arc::clone(&self.keystore);
-                turn.spawn_blocking(move || reply.send(generate(&keystore, label, activate)));
+                turn.spawn_blocking(move || {
+                    reply.send(keystore.generate(label, activate).map_err(told));
+                });
+            }
+            IdentityMsg::Activate { id, reply } => {
+                let keystore = Arc::clone(&self.keystore);
+                turn.spawn_blocking(move || reply.send(keystore.activate(id).map_err(told)));
+            }
+            IdentityMsg::Rotate { label, at_ms, reply } => {
+                let keystore = Arc::clone(&self.keystore);
+                turn.spawn_blocking(move || {
+                    reply.send(keystore.rotate(label, at_ms).map_err(told));
+                });
+            }
+            IdentityMsg::Export { id, passphrase, reply } => {
+                let keystore = Arc::clone(&self.keystore);
+                turn.spawn_blocking(move || {
+                    let export = keystore.export(id, &passphrase);
+                    reply.send(export.map(bytes::Bytes::from).map_err(told));
+                });
+            }
+            IdentityMsg::Import { export, passphrase, label, reply } => {
+                let keystore = Arc::clone(&self.keystore);
+                turn.spawn_blocking(move || {
+                    reply.send(keystore.import(&export, &passphrase, label).map_err(told));
+                });
             }
             IdentityMsg::Active { reply } => {
                 let identities = self.keystore.identities();
@@ -95,16 +118,18 @@ async fn sign(
     }
 }
 
-fn generate(
-    keystore: &Keystore,
-    label: Option<String>,
-    activate: bool,
-) -> Result<IdentityInfo, IdentityError> {
-    keystore.generate(label, activate).map_err(|error| match error {
+/// What callers are told of it: of files only that there is something to see to.
+fn told(error: KeystoreError) -> IdentityError {
+    match error {
         KeystoreError::Full { max } => IdentityError::Full { max },
         KeystoreError::Label => IdentityError::Label,
+        KeystoreError::Unknown(id) => IdentityError::Unknown(id.to_hex()),
+        KeystoreError::Retired { old, new } => IdentityError::Retired { old, new },
+        KeystoreError::Exists(id) => IdentityError::Exists(id),
+        KeystoreError::Import(SealedError::Passphrase) => IdentityError::Passphrase,
+        KeystoreError::Import(other) => IdentityError::Export(other.to_string()),
         other => IdentityError::Store(other.to_string()),
-    })
+    }
 }
 
 /// Does `work` on parts of `items`, on all cores if there are many, and puts the results together in

@@ -3,98 +3,51 @@
 //! ```text
 //! <data_dir>/identities/         mode 0700
 //!     <node id>.json             mode 0600, one identity
+//!     <node id>.rotation         mode 0600, the record by which another took its place
 //!     active                     mode 0600, the node id of the identity that signs
+//!     keystore.key               mode 0600, the data key, if the keystore is encrypted
 //! ```
 //!
-//! An identity file is a JSON object: `version` (1), `protection` (`none`: the secret is not
-//! encrypted, its file mode protects it), `label` (text or null), `public_key` and `secret` (64 hex
-//! digits each). Files appear whole or not at all, and no identity is ever overwritten.
+//! An identity file is a JSON object: `version` (1), `protection`, `label` (text or null),
+//! `public_key` (64 hex digits) and `secret`. With protection `none` the secret is 64 hex digits,
+//! and its file mode protects it. With `xchacha20poly1305` there is also a `nonce` (48 hex digits);
+//! the secret is 96 hex digits, encrypted with the data key, and what authenticates it covers the
+//! other members ([`protect`]). Files appear whole or not at all, and no identity is ever
+//! overwritten by another. Records are as [`rotation`](crate::domain::rotation) says.
 
 use std::fs::{self, DirBuilder};
-use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::domain::bytes;
 use crate::domain::id::NodeId;
 use crate::domain::identity::{IdentityInfo, NodeKey, is_label};
+use crate::private_file::{self, refuse_open, remove_temporary, sync_dir};
 
-mod private_file;
+mod cipher;
+mod error;
+mod files;
+pub mod protect;
+mod rotate;
+pub mod sealed;
+mod transfer;
 
-use private_file::{FILE_BYTES_MAX, read_private, refuse_open, remove_temporary, sync_dir, write};
+pub use error::KeystoreError;
+pub use sealed::SealedError;
+
+use cipher::Key;
 
 /// Identities in one keystore; a person has a few.
 pub const IDENTITIES_MAX: usize = 64;
 
-const VERSION: u32 = 1;
+/// Bytes of a file in it, or of an export: an identity in any spelling, and no more memory than that.
+pub const FILE_BYTES_MAX: usize = 4096;
+
 const ACTIVE: &str = "active";
 const SUFFIX: &str = ".json";
-
-/// Why the keystore could not be used. The text names the file and, where there is one, the remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum KeystoreError {
-    /// A file or directory could not be read or written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// Which one.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// Others than the owner have access to it.
-    #[error(
-        "{0} is open to others (mode {mode:04o}); run: chmod {remedy:o} {0}",
-        path.display(),
-        remedy = if *is_dir { 0o700 } else { 0o600 }
-    )]
-    Open {
-        /// Which one.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-        /// Whether it is the directory.
-        is_dir: bool,
-    },
-    /// It belongs to another user.
-    #[error("{} belongs to user {uid}, not to the user of this process", path.display())]
-    Owner {
-        /// Which one.
-        path: PathBuf,
-        /// Its owner.
-        uid: u32,
-    },
-    /// It is not what was written: truncated, garbled, or of a newer version.
-    #[error("{}: {problem}; restore it from a backup or move it away", path.display())]
-    Damaged {
-        /// Which one.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// It says that its secret is protected in a way that this version cannot undo.
-    #[error("{}: unknown protection, written by a newer version", path.display())]
-    Protection {
-        /// Which one.
-        path: PathBuf,
-    },
-    /// There are as many identities as there may be.
-    #[error("the keystore holds {max} identities, which is the most")]
-    Full {
-        /// The limit.
-        max: usize,
-    },
-    /// No name for an identity.
-    #[error("a label has 1 to 64 characters and no control characters")]
-    Label,
-    /// The system gave no random bytes.
-    #[error("no random bytes from the system: {0}")]
-    Random(getrandom::Error),
-}
 
 /// One identity with its key.
 #[derive(Clone, Debug)]
@@ -110,19 +63,9 @@ pub struct Identity {
 pub struct Keystore {
     dir: PathBuf,
     known: ArcSwap<Vec<Identity>>,
-    /// Held while the disk is read or written and until the outcome is in `known`.
-    one_at_a_time: Mutex<()>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct KeyFile<'a> {
-    version: u32,
-    protection: &'a str,
-    label: Option<String>,
-    public_key: &'a str,
-    /// Borrowed from a buffer that is overwritten.
-    secret: &'a str,
+    /// Held while the disk is read or written and until the outcome is in `known`. Has the data key
+    /// once an encrypted keystore was unlocked.
+    one_at_a_time: Mutex<Option<Key>>,
 }
 
 impl Keystore {
@@ -147,15 +90,28 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError`]: a keystore is read in full or not at all.
     pub fn load(&self) -> Result<Arc<Vec<Identity>>, KeystoreError> {
-        let _guard = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
-        self.prepare()?;
-        let mut identities = self.read_all()?;
+        let held = self.hold();
+        let key = held.as_ref();
+        let mut identities = self.read_whole(key)?;
         if identities.is_empty() {
-            let first = self.write_new(None)?;
+            let first = self.write_new(None, key)?;
             self.write_active(first.info.node_id)?;
             identities.push(first);
         }
         self.mark_active(identities)
+    }
+
+    /// As [`Keystore::load`], but a keystore that is empty or not there stays so.
+    ///
+    /// # Errors
+    /// As [`Keystore::load`].
+    pub fn read(&self) -> Result<Arc<Vec<Identity>>, KeystoreError> {
+        let held = self.hold();
+        if !self.dir.exists() {
+            return Ok(Arc::default());
+        }
+        let identities = self.read_whole(held.as_ref())?;
+        if identities.is_empty() { Ok(Arc::default()) } else { self.mark_active(identities) }
     }
 
     /// Makes an identity and keeps it, and lets it sign from now on if `activate`. Answers what may
@@ -171,13 +127,13 @@ impl Keystore {
         if label.as_deref().is_some_and(|label| !is_label(label)) {
             return Err(KeystoreError::Label);
         }
-        let _guard = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
-        self.prepare()?;
-        let mut identities = self.read_all()?;
+        let held = self.hold();
+        let key = held.as_ref();
+        let mut identities = self.read_whole(key)?;
         if identities.len() >= IDENTITIES_MAX {
             return Err(KeystoreError::Full { max: IDENTITIES_MAX });
         }
-        let made = self.write_new(label)?;
+        let made = self.write_new(label, key)?;
         let mut info = made.info.clone();
         info.is_active = activate || identities.is_empty();
         if info.is_active {
@@ -186,6 +142,47 @@ impl Keystore {
         identities.push(made);
         self.mark_active(identities)?;
         Ok(info)
+    }
+
+    /// Lets an identity sign from now on. One that was replaced by another never signs again.
+    ///
+    /// # Errors
+    /// [`KeystoreError`]; the former one then signs still.
+    pub fn activate(&self, id: NodeId) -> Result<IdentityInfo, KeystoreError> {
+        let held = self.hold();
+        let identities = self.mark_active(self.read_whole(held.as_ref())?)?;
+        let found = identities.iter().find(|identity| identity.info.node_id == id);
+        let identity = found.ok_or(KeystoreError::Unknown(id))?;
+        if let Some(rotation) = &identity.info.rotation {
+            let new = rotation.new_key().node_id();
+            return Err(KeystoreError::Retired { old: id, new });
+        }
+        self.write_active(id)?;
+        self.arrange(Vec::clone(&identities), id);
+        Ok(IdentityInfo { is_active: true, ..identity.info.clone() })
+    }
+
+    fn hold(&self) -> MutexGuard<'_, Option<Key>> {
+        self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn empty(&self) -> KeystoreError {
+        KeystoreError::Empty { dir: self.dir.clone() }
+    }
+
+    /// Reads everything but the pointer to the active identity, and finishes what a crash left
+    /// undone.
+    fn read_whole(&self, key: Option<&Key>) -> Result<Vec<Identity>, KeystoreError> {
+        self.prepare()?;
+        let key = self.protection(key)?;
+        let records = rotate::read(&self.dir)?;
+        rotate::settle(&self.dir, &records)?;
+        let mut identities = self.read_all(key)?;
+        for Identity { info, .. } in &mut identities {
+            let record = records.get(&info.node_id);
+            info.rotation = record.filter(|it| *it.old() == info.public_key).cloned();
+        }
+        Ok(identities)
     }
 
     /// Makes the directory if there is none, and removes what a crash left half written.
@@ -198,120 +195,110 @@ impl Keystore {
             }
         }
         refuse_open(&self.dir, &fs::metadata(&self.dir).map_err(fail)?)?;
-        remove_temporary(&self.dir)
+        Ok(remove_temporary(&self.dir)?)
     }
 
-    fn read_all(&self) -> Result<Vec<Identity>, KeystoreError> {
-        let fail = |source| KeystoreError::Io { path: self.dir.clone(), source };
-        let mut identities = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(fail)? {
-            let name = entry.map_err(fail)?.file_name();
-            let stem = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
-            let Some(id) = stem.and_then(|stem| NodeId::from_hex(stem).ok()) else { continue };
-            if identities.len() == IDENTITIES_MAX {
-                return Err(KeystoreError::Full { max: IDENTITIES_MAX });
+    fn read_all(&self, key: Option<&Key>) -> Result<Vec<Identity>, KeystoreError> {
+        let ids = rotate::named(&self.dir, SUFFIX)?;
+        if ids.len() > IDENTITIES_MAX {
+            return Err(KeystoreError::Full { max: IDENTITIES_MAX });
+        }
+        let mut identities = Vec::with_capacity(ids.len());
+        for id in ids {
+            let name = format!("{id}{SUFFIX}");
+            let files::Read { identity, is_encrypted } =
+                files::read(&self.dir.join(&name), id, key)?;
+            if key.is_some() && !is_encrypted {
+                // Left open by a crash while the keystore was switched.
+                let label = identity.info.label.as_deref();
+                files::write(&self.dir, &name, &identity.key, label, key)?;
             }
-            identities.push(read_identity(&self.dir.join(&name), id)?);
+            identities.push(identity);
         }
         Ok(identities)
     }
 
-    /// Puts the active identity first and lets everybody know them all.
-    fn mark_active(
-        &self,
-        mut identities: Vec<Identity>,
-    ) -> Result<Arc<Vec<Identity>>, KeystoreError> {
+    /// Finds the active identity and lets everybody know them all.
+    fn mark_active(&self, identities: Vec<Identity>) -> Result<Arc<Vec<Identity>>, KeystoreError> {
+        if identities.is_empty() {
+            return Err(self.empty());
+        }
         let path = self.dir.join(ACTIVE);
-        let active = match read_private(&path) {
+        let pointer = match private_file::read(&path, FILE_BYTES_MAX) {
             Ok(bytes) => {
                 let id = std::str::from_utf8(&bytes).ok();
                 id.and_then(|id| NodeId::from_hex(id.trim_end_matches('\n')).ok())
             }
             // A crash between the first identity and its pointer: there is no other it could be.
-            Err(KeystoreError::Io { source, .. })
-                if source.kind() == io::ErrorKind::NotFound && identities.len() == 1 =>
-            {
-                let only = identities[0].info.node_id;
-                self.write_active(only)?;
-                Some(only)
-            }
-            Err(error) => return Err(error),
+            Err(error) if error.is_absent() && identities.len() == 1 => None,
+            Err(error) => return Err(error.into()),
         };
-        for identity in &mut identities {
-            identity.info.is_active = Some(identity.info.node_id) == active;
-        }
-        if !identities.iter().any(|identity| identity.info.is_active) {
+        let is_new = pointer.is_none() && identities.len() == 1 && !path.exists();
+        let named = if is_new { identities.first().map(|it| it.info.node_id) } else { pointer };
+        let active = named.and_then(|id| in_place_of(id, &identities));
+        let Some(active) = active else {
             let problem = "it does not name an identity of this keystore";
             return Err(KeystoreError::Damaged { path, problem });
+        };
+        if pointer != Some(active) {
+            self.write_active(active)?;
+        }
+        Ok(self.arrange(identities, active))
+    }
+
+    /// Puts the active identity first, the others by id, and lets everybody know them.
+    fn arrange(&self, mut identities: Vec<Identity>, active: NodeId) -> Arc<Vec<Identity>> {
+        for identity in &mut identities {
+            identity.info.is_active = identity.info.node_id == active;
         }
         identities.sort_by_key(|identity| (!identity.info.is_active, identity.info.node_id));
         let identities = Arc::new(identities);
         self.known.store(Arc::clone(&identities));
-        Ok(identities)
+        identities
     }
 
     fn write_active(&self, id: NodeId) -> Result<(), KeystoreError> {
-        write(&self.dir, ACTIVE, format!("{id}\n").as_bytes())
+        Ok(private_file::write(&self.dir, ACTIVE, format!("{id}\n").as_bytes())?)
     }
 
-    fn write_new(&self, label: Option<String>) -> Result<Identity, KeystoreError> {
-        let mut secret = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *secret).map_err(KeystoreError::Random)?;
-        let key = NodeKey::from_secret(&secret);
-        let public_key = *key.public_key();
+    fn write_new(
+        &self,
+        label: Option<String>,
+        key: Option<&Key>,
+    ) -> Result<Identity, KeystoreError> {
+        let node_key = new_key()?;
+        let public_key = *node_key.public_key();
         let node_id = public_key.node_id();
         let name = format!("{node_id}{SUFFIX}");
-        let path = self.dir.join(&name);
-        if path.exists() {
+        if self.dir.join(&name).exists() {
             // Two random keys that share half their bytes: the system's randomness is broken.
-            let source = io::Error::from(io::ErrorKind::AlreadyExists);
-            return Err(KeystoreError::Io { path, source });
+            return Err(KeystoreError::Exists(node_id));
         }
-        let (secret, public) = (Zeroizing::new(bytes::to_hex(&*secret)), public_key.to_hex());
-        let file = KeyFile {
-            version: VERSION,
-            protection: "none",
-            label,
-            public_key: &public,
-            secret: &secret,
-        };
-        // As large as it can become: a buffer that grows leaves copies behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX));
-        serde_json::to_writer(&mut *text, &file)
-            .map_err(|error| KeystoreError::Io { path, source: error.into() })?;
-        text.push(b'\n');
-        write(&self.dir, &name, &text)?;
-        let info = IdentityInfo { node_id, public_key, label: file.label, is_active: false };
-        Ok(Identity { info, key: Arc::new(key) })
+        files::write(&self.dir, &name, &node_key, label.as_deref(), self.protection(key)?)?;
+        let info = IdentityInfo { node_id, public_key, label, is_active: false, rotation: None };
+        Ok(Identity { info, key: Arc::new(node_key) })
     }
 }
 
-fn read_identity(path: &Path, id: NodeId) -> Result<Identity, KeystoreError> {
-    let damaged = |problem| KeystoreError::Damaged { path: path.to_owned(), problem };
-    let text = read_private(path)?;
-    let file: KeyFile<'_> =
-        serde_json::from_slice(&text).map_err(|_| damaged("not an identity file, or cut short"))?;
-    if file.version != VERSION {
-        return Err(damaged("unknown version"));
+/// The identity that signs where `id` was the one that does: itself, or the last in its place.
+fn in_place_of(id: NodeId, identities: &[Identity]) -> Option<NodeId> {
+    let mut id = id;
+    // A key is in the place of another once, so there are no more steps than identities.
+    for _ in 0..=identities.len() {
+        let identity = identities.iter().find(|identity| identity.info.node_id == id)?;
+        match &identity.info.rotation {
+            Some(rotation) => id = rotation.new_key().node_id(),
+            None => return Some(id),
+        }
     }
-    if file.protection != "none" {
-        return Err(KeystoreError::Protection { path: path.to_owned() });
-    }
-    if file.label.as_deref().is_some_and(|label| !is_label(label)) {
-        return Err(damaged("the label is not one"));
-    }
-    let secret = bytes::from_hex::<32>(file.secret).map(Zeroizing::new);
-    let secret = secret.map_err(|_| damaged("the secret is not 64 hex digits"))?;
-    let key = NodeKey::from_secret(&secret);
-    let public_key = *key.public_key();
-    if public_key.to_hex() != file.public_key {
-        return Err(damaged("the secret is not the one of the public key"));
-    }
-    if public_key.node_id() != id {
-        return Err(damaged("its name is that of another identity"));
-    }
-    let info = IdentityInfo { node_id: id, public_key, label: file.label, is_active: false };
-    Ok(Identity { info, key: Arc::new(key) })
+    None
+}
+
+/// A key of fresh randomness.
+fn new_key() -> Result<NodeKey, KeystoreError> {
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *secret).map_err(KeystoreError::Random)?;
+    Ok(NodeKey::from_secret(&secret))
 }
 
 #[cfg(test)]

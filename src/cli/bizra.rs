@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 
 use crate::cli::args::parse_duration;
+use crate::cli::identity::parse_node_id;
+use crate::domain::fault::Fault;
+use crate::domain::id::NodeId;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,7 +72,7 @@ pub(super) enum Command {
     /// Show, check or reload what the gates enforce
     #[command(subcommand)]
     Constitution(ConstitutionCommand),
-    /// Make keys, sign and verify
+    /// Make, change and guard keys, sign and verify
     #[command(subcommand)]
     Identity(IdentityCommand),
     /// Make actors of a running node fail and measure what callers notice
@@ -109,37 +113,16 @@ pub(super) enum ActorsCommand {
         /// Its name in the tree
         name: String,
         /// How to fail; all but error need chaos.enabled [default: error]
-        #[arg(long)]
-        kind: Option<Kind>,
+        #[arg(long, value_parser = faults())]
+        kind: Option<Fault>,
     },
 }
 
-/// A way to fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// The handler panics
-    Panic,
-    /// The handler returns an error
-    Error,
-    /// The actor stops by itself
-    Stop,
-    /// The actor is killed from outside
-    Kill,
-    /// The handler never returns
-    Freeze,
-}
-
-impl Kind {
-    /// Its name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Panic => "panic",
-            Self::Error => "error",
-            Self::Stop => "stop",
-            Self::Kill => "kill",
-            Self::Freeze => "freeze",
-        }
-    }
+/// Reads a way to fail, and lists them all in the help.
+fn faults() -> impl TypedValueParser<Value = Fault> {
+    let named = |fault: Fault| PossibleValue::new(fault.as_str()).help(fault.meaning());
+    PossibleValuesParser::new(Fault::ALL.map(named))
+        .try_map(|name| Fault::from_name(&name).ok_or_else(|| format!("no such kind: {name}")))
 }
 
 #[derive(Debug, Args)]
@@ -210,7 +193,32 @@ pub(super) enum IdentityCommand {
         /// A name for it
         #[arg(long)]
         label: Option<String>,
+        /// Do not use it yet
+        #[arg(long)]
+        idle: bool,
     },
+    /// List the keys, the one that signs first
+    List,
+    /// Let another key sign from now on
+    Activate {
+        /// Its node id, as list prints it
+        #[arg(value_parser = parse_node_id)]
+        node_id: NodeId,
+    },
+    /// Put a new key in the place of the one that signs, with a record that both sign
+    Rotate {
+        /// A name for it [default: that of the old key]
+        #[arg(long)]
+        label: Option<String>,
+    },
+    /// Check a rotation record; needs no node. Exit code 1 if it does not hold
+    VerifyRotation {
+        /// A file with a record, or with what rotate or list printed with --json; - is standard
+        /// input
+        file: PathBuf,
+    },
+    #[command(flatten)]
+    Keystore(KeystoreCommand),
     /// Sign a message
     Sign {
         /// The message; - is standard input
@@ -229,6 +237,46 @@ pub(super) enum IdentityCommand {
     },
 }
 
+/// What is done on the data directory alone: whoever has the node's token should not take its keys
+/// with him.
+#[derive(Debug, Subcommand)]
+pub(super) enum KeystoreCommand {
+    /// Write a key to a file that a passphrase opens; only while no node runs
+    Export {
+        /// Its node id [default: the key that signs]
+        #[arg(value_parser = parse_node_id)]
+        node_id: Option<NodeId>,
+        /// Where to; nothing may be there yet
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// A file with the passphrase [default: asked for on the terminal]
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Take in a key that was exported, without using it yet; only while no node runs
+    Import {
+        /// The file; - is standard input
+        file: PathBuf,
+        /// A name for it [default: the one it had]
+        #[arg(long)]
+        label: Option<String>,
+        /// A file with the passphrase [default: asked for on the terminal]
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Encrypt the keystore with the passphrase in BIZRA_PASSPHRASE_FILE, or one that is asked for;
+    /// only while no node runs
+    Encrypt,
+    /// Write the keystore open again; only while no node runs
+    Decrypt,
+    /// Change the passphrase of the keystore; only while no node runs
+    Passwd {
+        /// A file with the new passphrase [default: asked for on the terminal]
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: Option<PathBuf>,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(super) struct ChaosArgs {
     /// How long
@@ -241,8 +289,8 @@ pub(super) struct ChaosArgs {
     #[arg(long, value_name = "NAME")]
     pub(super) actor: Vec<String>,
     /// Only this way to fail; can be given again [default: all but freeze]
-    #[arg(long)]
-    pub(super) kind: Vec<Kind>,
+    #[arg(long, value_parser = faults())]
+    pub(super) kind: Vec<Fault>,
     /// Repeats the choice of actors and kinds [default: random]
     #[arg(long)]
     pub(super) seed: Option<u64>,
@@ -253,7 +301,6 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::messages::supervisor::Fault;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -261,9 +308,15 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_a_fault_of_the_supervisor() {
-        let kinds: Vec<_> = Kind::value_variants().iter().map(|kind| kind.as_str()).collect();
-        assert_eq!(kinds, Fault::ALL.map(Fault::as_str));
+    fn every_fault_can_be_asked_for_by_its_name() {
+        for fault in Fault::ALL {
+            let args = ["bizra", "actors", "stop", "x", "--kind", fault.as_str()];
+            let Command::Actors(args) = BizraArgs::try_parse_from(args).unwrap().command else {
+                panic!("another command");
+            };
+            let Some(ActorsCommand::Stop { kind, .. }) = args.command else { panic!("no stop") };
+            assert_eq!(kind, Some(fault));
+        }
     }
 
     #[test]
@@ -276,6 +329,9 @@ mod tests {
             &["bizra", "actors", "stop", "x", "--kind", "sleep"],
             &["bizra", "generate"],
             &["bizra", "gates", "check", "x", "--snr", "high"],
+            &["bizra", "identity", "activate", "x"],
+            &["bizra", "identity", "export"],
+            &["bizra", "identity", "encrypt", "--passphrase", "correct horse"],
         ] {
             let error = BizraArgs::try_parse_from(args).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{args:?}: {error}");

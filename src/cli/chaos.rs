@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::bizra::Kind;
 use crate::cli::client::{CliError, Client};
 use crate::cli::report::{Drill, Probe, Report};
 use crate::config::Supervisor;
+use crate::domain::fault::Fault;
 
 /// Pause between two requests of one probe. Three probes make some hundred requests a second, so
 /// that a restart of milliseconds is met by some of them and the machine is not the bottleneck.
@@ -41,7 +41,7 @@ pub struct Plan {
     /// Actors to choose from; empty is every one that has no children.
     pub actors: Vec<String>,
     /// Ways to fail to choose from.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<Fault>,
     /// Makes the choice repeatable.
     pub seed: u64,
 }
@@ -232,7 +232,7 @@ async fn drill(plan: &Plan, actors: &[String], client: &Client) -> Result<Vec<Dr
 }
 
 /// Makes one actor fail. Returns the incarnation that was told to, or `None` if there was none.
-async fn strike(client: &Client, name: &str, kind: Kind) -> Result<Option<u64>, CliError> {
+async fn strike(client: &Client, name: &str, kind: Fault) -> Result<Option<u64>, CliError> {
     let Ok(tree) = client.get(&["actors"]).await else { return Ok(None) };
     let Some(leaf) = leaves(&tree).remove(name).filter(|leaf| leaf.is_running) else {
         return Ok(None);
@@ -251,7 +251,7 @@ async fn strike(client: &Client, name: &str, kind: Kind) -> Result<Option<u64>, 
 async fn recovery(
     client: Client,
     actor: String,
-    kind: Kind,
+    kind: Fault,
     incarnation: u64,
     struck: Instant,
 ) -> Drill {
@@ -279,7 +279,7 @@ mod tests {
             duration: Duration::from_secs(60),
             every: Duration::from_millis(every_ms),
             actors: actors.iter().map(|name| name.to_string()).collect(),
-            kinds: vec![Kind::Panic],
+            kinds: vec![Fault::Panic],
             seed: 1,
         }
     }

@@ -9,7 +9,11 @@ use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, ConfigError, Flags};
+use crate::adapters::keystore::KeystoreError;
+use crate::adapters::lock::LockError;
+use crate::config::{Config, ConfigError, Flags, Sources};
+use crate::passphrase_file::PassphraseFileError;
+use crate::private_file::PrivateFileError;
 use crate::token_file::{self, TokenError};
 
 /// Time to connect: the node is near.
@@ -58,6 +62,26 @@ pub enum CliError {
     /// The command cannot be carried out as it was given.
     #[error("{0}")]
     Usage(String),
+    /// Somebody has the data directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Somebody has the data directory, and no node answers where it was looked for.
+    #[error("{lock}; a node that runs there is named with --url, as none answers at {url}")]
+    Elsewhere {
+        /// Who has it.
+        lock: LockError,
+        /// Where a node was looked for.
+        url: String,
+    },
+    /// The keystore could not be used.
+    #[error(transparent)]
+    Keystore(Box<KeystoreError>),
+    /// A file that only its owner may read could not be read or written.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
+    /// There is no passphrase in the file that was named.
+    #[error("the passphrase: {0}")]
+    Passphrase(#[from] PassphraseFileError),
     /// The answer could not be written.
     #[error(transparent)]
     Output(#[from] std::io::Error),
@@ -68,7 +92,9 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Unreachable { .. } => 3,
-            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Usage(_) | Self::Config(_) | Self::Passphrase(_) => 2,
+            Self::Keystore(error) if error.is_passphrase() => 2,
+            Self::Lock(_) | Self::Elsewhere { .. } | Self::Keystore(_) | Self::File(_) => 1,
             Self::Refused { .. } | Self::Strange { .. } | Self::Output(_) => 1,
             Self::NoToken(_) | Self::Token(_) => 1,
         }
@@ -102,8 +128,16 @@ impl Target {
     /// # Errors
     /// When it cannot be read.
     pub fn config(&self) -> Result<Config, CliError> {
+        Ok(self.config_with_sources()?.0)
+    }
+
+    /// The same, and who set what.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn config_with_sources(&self) -> Result<(Config, Sources), CliError> {
         let flags = Flags { data_dir: self.data_dir.clone(), ..Flags::default() };
-        Ok(Config::load(None, super::args::environment(), &flags)?)
+        Ok(Config::load_with_sources(None, super::args::environment(), &flags)?)
     }
 
     /// The token: as given, or as the node wrote it down.

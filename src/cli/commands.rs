@@ -9,11 +9,12 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::bizra::{
     ActorsArgs, ActorsCommand, BizraArgs, ChaosArgs, Command, Common, ConstitutionCommand,
-    EnvelopeCommand, GatesCommand, GenerateArgs, IdentityCommand, Kind,
+    EnvelopeCommand, GatesCommand, GenerateArgs,
 };
 use crate::cli::chaos::{self, Plan};
 use crate::cli::client::{CliError, Client, Target};
-use crate::cli::{constitution, envelope, show};
+use crate::cli::{constitution, envelope, identity, show};
+use crate::domain::fault::Fault;
 
 /// Time for an answer that has to be generated: a large model on a small machine takes minutes.
 const GENERATE_WAIT: Duration = Duration::from_secs(600);
@@ -64,13 +65,13 @@ async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Resu
         }
         Command::Gates(command) => gates(command, &target.client()?, say).await,
         Command::Constitution(command) => constitution(command, target, say).await,
-        Command::Identity(command) => identity(command, &target.client()?, say).await,
+        Command::Identity(command) => identity::run(command, target, say).await,
         Command::Chaos(args) => drill(args, target, say).await,
     }
 }
 
 /// Where answers and remarks go.
-struct Say<'a> {
+pub(super) struct Say<'a> {
     out: &'a mut dyn Write,
     errors: &'a mut dyn Write,
     is_json: bool,
@@ -78,7 +79,11 @@ struct Say<'a> {
 
 impl Say<'_> {
     /// Prints an answer as it came, or as `show` puts it.
-    fn answer(&mut self, answer: &Value, show: impl Fn(&Value) -> String) -> Result<u8, CliError> {
+    pub(super) fn answer(
+        &mut self,
+        answer: &Value,
+        show: impl Fn(&Value) -> String,
+    ) -> Result<u8, CliError> {
         let text = if self.is_json { format!("{answer:#}\n") } else { show(answer) };
         self.out.write_all(text.as_bytes())?;
         self.out.flush()?;
@@ -86,7 +91,7 @@ impl Say<'_> {
     }
 
     /// Prints an answer whose boolean `key` is its verdict.
-    fn verdict(
+    pub(super) fn verdict(
         &mut self,
         answer: &Value,
         key: &str,
@@ -205,35 +210,9 @@ async fn gates(command: GatesCommand, client: &Client, say: &mut Say<'_>) -> Res
     say.verdict(&checked, "passed", show::gates)
 }
 
-async fn identity(
-    command: IdentityCommand,
-    client: &Client,
-    say: &mut Say<'_>,
-) -> Result<u8, CliError> {
-    match command {
-        IdentityCommand::Generate { label } => {
-            let body = object([("label", label.map(Value::from))]);
-            say.answer(&client.post(&["identity", "generate"], &body).await?, show::fields)
-        }
-        IdentityCommand::Sign { message } => {
-            let body = json!({ "message": text_or_input(message)? });
-            say.answer(&client.post(&["identity", "sign"], &body).await?, show::fields)
-        }
-        IdentityCommand::Verify { message, signature, public_key } => {
-            let body = json!({
-                "message": text_or_input(message)?,
-                "signature": signature,
-                "public_key": public_key,
-            });
-            let verified = client.post(&["identity", "verify"], &body).await?;
-            say.verdict(&verified, "valid", show::fields)
-        }
-    }
-}
-
 async fn drill(args: ChaosArgs, target: &Target, say: &mut Say<'_>) -> Result<u8, CliError> {
     let client = target.client()?;
-    let all_but_freeze = vec![Kind::Panic, Kind::Error, Kind::Stop, Kind::Kill];
+    let all_but_freeze = vec![Fault::Panic, Fault::Error, Fault::Stop, Fault::Kill];
     // 32 bits are enough to be different, and easy to type again.
     let fresh_seed = u64::from(getrandom::u32().unwrap_or_default());
     let plan = Plan {
@@ -249,13 +228,13 @@ async fn drill(args: ChaosArgs, target: &Target, say: &mut Say<'_>) -> Result<u8
 }
 
 /// An object of the members that are there.
-fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+pub(super) fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
     let present = members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Value::Object(present.collect::<Map<String, Value>>())
 }
 
 /// The text itself, or standard input for `-`.
-fn text_or_input(text: String) -> Result<String, CliError> {
+pub(super) fn text_or_input(text: String) -> Result<String, CliError> {
     if text == "-" { read_text(Path::new("-")) } else { Ok(text) }
 }
 
@@ -271,7 +250,7 @@ fn read_text(path: &Path) -> Result<String, CliError> {
     String::from_utf8(bytes).map_err(|_| CliError::Usage(format!("{name} is not UTF-8")))
 }
 
-fn open(path: &Path) -> Result<Box<dyn Read>, CliError> {
+pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, CliError> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(std::io::stdin().lock()));
     }

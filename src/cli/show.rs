@@ -132,6 +132,41 @@ pub fn generation(answer: &Value) -> String {
     line
 }
 
+/// The keys, and which took the place of which.
+pub fn identities(answer: &Value) -> String {
+    let header = ["NODE ID", "SIGNS", "LABEL", "REPLACED BY"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for identity in answer["identities"].as_array().into_iter().flatten() {
+        let new = identity["rotation"]["new_public_key"].as_str().and_then(|key| key.get(..32));
+        rows.push(vec![
+            plain(&identity["node_id"]),
+            if identity["active"] == true { "yes" } else { "no" }.to_owned(),
+            plain(&identity["label"]),
+            new.unwrap_or_default().to_owned(),
+        ]);
+    }
+    table(&rows)
+}
+
+/// The key that signs now, and the record on a line of its own, to be given to others.
+pub fn rotated(answer: &Value) -> String {
+    format!("{}{}\n", fields(answer), answer["rotation"])
+}
+
+/// What rotation records say, and whether they hold.
+pub fn records(answer: &Value) -> String {
+    let mut text = String::new();
+    for record in answer["records"].as_array().into_iter().flatten() {
+        text.push_str(&fields(record));
+    }
+    if answer["valid"] == true {
+        text.push_str("valid\n");
+    } else {
+        let _ = writeln!(text, "invalid: {}", plain(&answer["reason"]));
+    }
+    text
+}
+
 /// What every gate said.
 pub fn gates(answer: &Value) -> String {
     let header = ["GATE", "PASSED", "SCORE", "THRESHOLD", "SOURCE", "CODE"];

@@ -13,8 +13,9 @@ const PREFIX: &str = "BIZRA_";
 /// What stands between section and key, and marks a variable as configuration.
 const SEPARATOR: &str = "__";
 /// Variables under another name, least specific first; `BIZRA_SECTION__KEY` goes before them.
-const ALIASES: [(&str, &str); 3] = [
+const ALIASES: [(&str, &str); 4] = [
     ("BIZRA_DATA_DIR", "node.data_dir"),
+    ("BIZRA_PASSPHRASE_FILE", "node.passphrase_file"),
     ("OLLAMA_HOST", "inference.ollama.url"),
     ("RUST_LOG", "log.filter"),
 ];
@@ -219,6 +220,9 @@ impl Layers {
             ConfigError::Value { from, key: bad.key, reason: bad.reason }
         })?;
         config.node.data_dir = expand("node.data_dir", &config.node.data_dir, home)?;
+        if let Some(file) = &mut config.node.passphrase_file {
+            *file = expand("node.passphrase_file", file, home)?;
+        }
         if let Some(model) = &mut config.inference.edge.model {
             *model = expand("inference.edge.model", model, home)?;
         }

@@ -276,7 +276,7 @@ fn bounded(name: &str, value: &Value, bytes_max: usize) -> Result<Vec<u8>, SealE
 }
 
 /// RFC 3339 in UTC with milliseconds: one time has one spelling, 24 characters long.
-fn timestamp_text(ms: i64) -> Option<String> {
+pub(in crate::domain) fn timestamp_text(ms: i64) -> Option<String> {
     if !(0..=TIMESTAMP_MS_MAX).contains(&ms) {
         return None;
     }
@@ -285,7 +285,7 @@ fn timestamp_text(ms: i64) -> Option<String> {
 }
 
 /// Reads what [`timestamp_text`] writes and nothing else.
-fn timestamp_ms(text: &str) -> Option<i64> {
+pub(in crate::domain) fn timestamp_ms(text: &str) -> Option<i64> {
     if text.len() != "1970-01-01T00:00:00.000Z".len() {
         return None;
     }

@@ -4,18 +4,25 @@
 //! has a torsion part is refused when it is admitted. Two verifiers then never disagree.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
 use crate::domain::bytes;
 use crate::domain::digest::domain_separated_digest;
 use crate::domain::id::NodeId;
+use crate::domain::rotation::Rotation;
 
 /// Put before the header of an envelope when it is signed.
 const ENVELOPE_TAG: &[u8] = b"bizra-pci-env-v2:";
 
 /// Put before what a person approves when their key signs it.
 const APPROVAL_TAG: &[u8] = b"bizra-pci-approval-v1:";
+/// Put before a rotation record when the old key signs it.
+const ROTATION_TAG: &[u8] = b"bizra-pci-rotation-v1:";
+
+/// Put before a rotation record when the new key signs it.
+const ROTATION_PROOF_TAG: &[u8] = b"bizra-pci-rotation-proof-v1:";
 
 /// Characters in a label.
 pub const LABEL_CHARS_MAX: usize = 64;
@@ -112,6 +119,11 @@ impl NodeKey {
         &self.public
     }
 
+    /// The secret bytes, for the keystore to write down; nothing else may name this.
+    pub(crate) fn expose_secret(&self) -> &[u8; 32] {
+        self.signing.as_bytes()
+    }
+
     /// Signs `message` for `key_use`. The same message gives the same signature.
     pub fn sign(&self, key_use: KeyUse, message: &[u8]) -> Signed {
         let signature = key_use.with_signed_bytes(message, |bytes| self.signing.sign(bytes));
@@ -182,16 +194,25 @@ pub enum KeyUse {
     Envelope,
     /// What a person approves, in its canonical form, after its tag.
     Approval,
+    /// A rotation record by the key that is replaced, after its tag.
+    Rotation,
+    /// A rotation record by the key in its place, after its tag.
+    RotationProof,
 }
 
 impl KeyUse {
     /// Hands the bytes that Ed25519 signs for `message` to `then`.
     fn with_signed_bytes<T>(self, message: &[u8], then: impl FnOnce(&[u8]) -> T) -> T {
-        match self {
-            Self::Message => then(domain_separated_digest(message).to_hex().as_bytes()),
-            Self::Envelope => then(&[ENVELOPE_TAG, message].concat()),
-            Self::Approval => then(&[APPROVAL_TAG, message].concat()),
-        }
+        let tag = match self {
+            Self::Message => {
+                return then(domain_separated_digest(message).to_hex().as_bytes());
+            }
+            Self::Envelope => ENVELOPE_TAG,
+            Self::Approval => APPROVAL_TAG,
+            Self::Rotation => ROTATION_TAG,
+            Self::RotationProof => ROTATION_PROOF_TAG,
+        };
+        then(&[tag, message].concat())
     }
 }
 
@@ -206,6 +227,17 @@ pub struct IdentityInfo {
     pub label: Option<String>,
     /// Whether it is the one that signs.
     pub is_active: bool,
+    /// The record by which another key took its place, if one did. It then signs no more.
+    pub rotation: Option<Arc<Rotation>>,
+}
+
+/// What a rotation made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// The identity that signs now.
+    pub new: IdentityInfo,
+    /// The record that says so.
+    pub rotation: Arc<Rotation>,
 }
 
 /// Whether `label` may name an identity: 1 to [`LABEL_CHARS_MAX`] characters, no control characters.
@@ -227,6 +259,23 @@ pub enum IdentityError {
         /// The limit.
         max: usize,
     },
+    /// Another key took its place, so it signs no more.
+    #[error("identity {old} was replaced by {new} and signs no more")]
+    Retired {
+        /// The identity.
+        old: NodeId,
+        /// The one in its place.
+        new: NodeId,
+    },
+    /// It is in the keystore already.
+    #[error("identity {0} is in the keystore already")]
+    Exists(NodeId),
+    /// The passphrase does not open what was given.
+    #[error("the passphrase is wrong")]
+    Passphrase,
+    /// What was given is no export of an identity.
+    #[error("no export of an identity: {0}")]
+    Export(String),
     /// The label is too long or has control characters.
     #[error("a label has 1 to 64 characters and no control characters")]
     Label,

@@ -193,6 +193,16 @@ impl From<IdentityError> for ApiError {
             IdentityError::Full { .. } => {
                 Self::new(StatusCode::CONFLICT, "KEYSTORE_FULL", error.to_string())
             }
+            IdentityError::Retired { .. } => {
+                Self::new(StatusCode::CONFLICT, "IDENTITY_RETIRED", error.to_string())
+            }
+            IdentityError::Exists(_) => {
+                Self::new(StatusCode::CONFLICT, "IDENTITY_EXISTS", error.to_string())
+            }
+            IdentityError::Passphrase => {
+                Self::new(StatusCode::FORBIDDEN, "WRONG_PASSPHRASE", error.to_string())
+            }
+            IdentityError::Export(_) => Self::invalid("INVALID_EXPORT", error.to_string()),
             IdentityError::Label => Self::invalid("INVALID_LABEL", error.to_string()),
             IdentityError::Batch { .. } => Self::invalid("BATCH_TOO_LARGE", error.to_string()),
             IdentityError::Store(inner) => Self::new(
@@ -307,6 +317,7 @@ impl From<PathRejection> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::NodeId;
     use crate::domain::reject::RejectCode;
     use crate::messages::addr::ActorName;
     use crate::messages::supervisor::ActorState;
@@ -320,6 +331,7 @@ mod tests {
     fn every_error_has_its_status_and_code() {
         let actor = ActorName::from("identity");
         let text = || "text".to_owned();
+        let node = NodeId::of_key(&[0; 32]);
         let too_long = |tokens| InferenceError::TooLong { tokens, max_tokens: 4, context: 9 };
         let cases: Vec<(ApiError, u16, &str)> = vec![
             (CallError::Busy { actor: actor.clone(), waiting_max: 1 }.into(), 503, "ACTOR_BUSY"),
@@ -327,6 +339,10 @@ mod tests {
             (CallError::Late { actor: actor.clone() }.into(), 504, "TIMEOUT"),
             (IdentityError::Unknown(text()).into(), 404, "IDENTITY_UNKNOWN"),
             (IdentityError::Full { max: 1 }.into(), 409, "KEYSTORE_FULL"),
+            (IdentityError::Retired { old: node, new: node }.into(), 409, "IDENTITY_RETIRED"),
+            (IdentityError::Exists(node).into(), 409, "IDENTITY_EXISTS"),
+            (IdentityError::Passphrase.into(), 403, "WRONG_PASSPHRASE"),
+            (IdentityError::Export(text()).into(), 400, "INVALID_EXPORT"),
             (IdentityError::Label.into(), 400, "INVALID_LABEL"),
             (IdentityError::Batch { max: 1 }.into(), 400, "BATCH_TOO_LARGE"),
             (IdentityError::Store(text()).into(), 500, "KEYSTORE_FAILED"),

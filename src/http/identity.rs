@@ -1,4 +1,5 @@
-//! Keys and signatures.
+//! Keys and signatures. Secrets neither leave nor enter over HTTP, not even encrypted: whoever has
+//! the token for a minute should not take the key with him. `bizra identity` exports and imports.
 
 use axum::Json;
 use axum::extract::State;
@@ -6,8 +7,11 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::domain::identity::{Claim, KeyUse, Signed};
+use crate::clock;
+use crate::domain::id::NodeId;
+use crate::domain::identity::{Claim, IdentityInfo, KeyUse, Signed};
 use crate::http::app::{App, Until};
 use crate::http::body::{Body, OptionalBody};
 use crate::http::error::ApiError;
@@ -21,33 +25,103 @@ pub(super) struct GenerateRequest {
     activate: Option<bool>,
 }
 
-/// The new identity; the secret stays with the node.
+/// An identity; the secret stays with the node.
 #[derive(Debug, Serialize)]
-pub(super) struct Generated {
+pub(super) struct Identity {
     node_id: String,
     public_key: String,
     label: Option<String>,
     active: bool,
 }
 
+impl From<IdentityInfo> for Identity {
+    fn from(info: IdentityInfo) -> Self {
+        Self {
+            node_id: info.node_id.to_hex(),
+            public_key: info.public_key.to_hex(),
+            label: info.label,
+            active: info.is_active,
+        }
+    }
+}
+
+/// An identity, and the record by which another took its place or it took that of another.
+#[derive(Debug, Serialize)]
+pub(super) struct Recorded {
+    #[serde(flatten)]
+    identity: Identity,
+    rotation: Option<Value>,
+}
+
+/// `GET /identity`
+#[derive(Debug, Serialize)]
+pub(super) struct Keystore {
+    /// The active one first.
+    identities: Vec<Recorded>,
+}
+
+/// Names, public keys and records: what everybody may know who may look at the node.
+pub(super) async fn list(
+    State(app): State<App>,
+    Until(deadline): Until,
+) -> Result<Json<Keystore>, ApiError> {
+    let all = app.roster.identity.call(deadline, |reply| IdentityMsg::List { reply }).await?;
+    let recorded = |info: IdentityInfo| Recorded {
+        rotation: info.rotation.as_ref().map(|record| record.to_json()),
+        identity: info.into(),
+    };
+    Ok(Json(Keystore { identities: all.into_iter().map(recorded).collect() }))
+}
+
+/// `POST /identity/activate`
+#[derive(Debug, Deserialize)]
+pub(super) struct ActivateRequest {
+    node_id: String,
+}
+
+pub(super) async fn activate(
+    State(app): State<App>,
+    Until(deadline): Until,
+    Body(request): Body<ActivateRequest>,
+) -> Result<Json<Identity>, ApiError> {
+    let id = NodeId::from_hex(&request.node_id).map_err(|error| {
+        ApiError::invalid("INVALID_NODE_ID", error.to_string()).details("$.node_id")
+    })?;
+    let ask = |reply| IdentityMsg::Activate { id, reply };
+    Ok(Json(app.roster.identity.call(deadline, ask).await??.into()))
+}
+
+/// `POST /identity/rotate`
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RotateRequest {
+    /// That of the old key unless given.
+    label: Option<String>,
+}
+
+pub(super) async fn rotate(
+    State(app): State<App>,
+    Until(deadline): Until,
+    OptionalBody(request): OptionalBody<RotateRequest>,
+) -> Result<Json<Recorded>, ApiError> {
+    let at_ms = clock::now_ms();
+    let ask = |reply| IdentityMsg::Rotate { label: request.label.clone(), at_ms, reply };
+    let rotated = app.roster.identity.call(deadline, ask).await??;
+    let rotation = Some(rotated.rotation.to_json());
+    Ok(Json(Recorded { identity: rotated.new.into(), rotation }))
+}
+
 pub(super) async fn generate(
     State(app): State<App>,
     Until(deadline): Until,
     OptionalBody(request): OptionalBody<GenerateRequest>,
-) -> Result<Json<Generated>, ApiError> {
+) -> Result<Json<Identity>, ApiError> {
     let GenerateRequest { label, activate } = request;
     let ask = |reply| IdentityMsg::Generate {
         label: label.clone(),
         activate: activate.unwrap_or(true),
         reply,
     };
-    let made = app.roster.identity.call(deadline, ask).await??;
-    Ok(Json(Generated {
-        node_id: made.node_id.to_hex(),
-        public_key: made.public_key.to_hex(),
-        label: made.label,
-        active: made.is_active,
-    }))
+    Ok(Json(app.roster.identity.call(deadline, ask).await??.into()))
 }
 
 /// `POST /identity/sign`: one of the two.

@@ -30,6 +30,7 @@ const ACTORS: &str = "/api/v1/actors";
 const CONSTITUTION: &str = "/api/v1/constitution";
 const CONSTITUTION_CHECK: &str = "/api/v1/constitution/check";
 const CONSTITUTION_RELOAD: &str = "/api/v1/constitution/reload";
+const IDENTITY: &str = "/api/v1/identity";
 const IDENTITY_VERIFY: &str = "/api/v1/identity/verify";
 const ENVELOPE_VERIFY: &str = "/api/v1/pci/envelope/verify";
 const GATES_CHECK: &str = "/api/v1/pci/gates/check";
@@ -37,12 +38,14 @@ const MODELS: &str = "/api/v1/inference/models";
 const TIER: &str = "/api/v1/inference/tier";
 const GENERATE: &str = "/api/v1/inference/generate";
 const IDENTITY_GENERATE: &str = "/api/v1/identity/generate";
+const IDENTITY_ACTIVATE: &str = "/api/v1/identity/activate";
+const IDENTITY_ROTATE: &str = "/api/v1/identity/rotate";
 const IDENTITY_SIGN: &str = "/api/v1/identity/sign";
 const ENVELOPE_CREATE: &str = "/api/v1/pci/envelope/create";
 const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 19] = [
+pub const ROUTES: [(&str, Class); 22] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -51,6 +54,7 @@ pub const ROUTES: [(&str, Class); 19] = [
     (ACTORS, Class::Read),
     (CONSTITUTION, Class::Read),
     (CONSTITUTION_CHECK, Class::Read),
+    (IDENTITY, Class::Read),
     (IDENTITY_VERIFY, Class::Read),
     (ENVELOPE_VERIFY, Class::Read),
     (GATES_CHECK, Class::Read),
@@ -58,6 +62,8 @@ pub const ROUTES: [(&str, Class); 19] = [
     (TIER, Class::Read),
     (GENERATE, Class::Act),
     (IDENTITY_GENERATE, Class::Privileged),
+    (IDENTITY_ACTIVATE, Class::Privileged),
+    (IDENTITY_ROTATE, Class::Privileged),
     (IDENTITY_SIGN, Class::Privileged),
     (ENVELOPE_CREATE, Class::Privileged),
     (CONSTITUTION_RELOAD, Class::Privileged),
@@ -90,6 +96,7 @@ fn read() -> Router<App> {
         .route(ACTORS, get(actors::list))
         .route(CONSTITUTION, get(constitution::show))
         .route(CONSTITUTION_CHECK, post(constitution::check))
+        .route(IDENTITY, get(identity::list))
         .route(IDENTITY_VERIFY, post(identity::verify))
         .route(ENVELOPE_VERIFY, post(envelope::verify))
         .route(GATES_CHECK, post(gates::check))
@@ -104,6 +111,8 @@ fn act() -> Router<App> {
 fn privileged() -> Router<App> {
     Router::new()
         .route(IDENTITY_GENERATE, post(identity::generate))
+        .route(IDENTITY_ACTIVATE, post(identity::activate))
+        .route(IDENTITY_ROTATE, post(identity::rotate))
         .route(IDENTITY_SIGN, post(identity::sign))
         .route(ENVELOPE_CREATE, post(envelope::create))
         .route(CONSTITUTION_RELOAD, post(constitution::reload))

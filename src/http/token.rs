@@ -1,14 +1,12 @@
 //! The token that the node asks its callers for: made at the first start, read at the others.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::http::auth::Token;
+use crate::private_file;
 use crate::token_file::{self, FILE_NAME, SECRET_BYTES, TokenError};
 
 /// Reads the token of this data directory; makes one if there is none.
@@ -30,36 +28,23 @@ pub fn read(data_dir: &Path) -> Result<Token, TokenError> {
     token_file::read(data_dir).map(Token::new)
 }
 
-/// Writes a new token beside the old one and puts it in its place, so that a crash leaves one of
-/// the two.
+/// Makes a token and writes it down.
 fn make(data_dir: &Path) -> Result<Token, TokenError> {
     let mut secret = [0; SECRET_BYTES];
     getrandom::fill(&mut secret).map_err(TokenError::Random)?;
     let text = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(secret));
     secret.zeroize();
-    let path = data_dir.join(FILE_NAME);
-    let failed = |source| TokenError::File { path: path.clone(), source };
-    let new_path = data_dir.join(format!("{FILE_NAME}.new"));
-    match fs::remove_file(&new_path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new_path)
-        .map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    file.write_all(b"\n").map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    fs::rename(&new_path, &path).map_err(failed)?;
-    File::open(data_dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    let mut line = Zeroizing::new(Vec::with_capacity(text.len() + 1));
+    line.extend_from_slice(text.as_bytes());
+    line.push(b'\n');
+    private_file::remove_temporary(data_dir)?;
+    private_file::write(data_dir, FILE_NAME, &line)?;
     Ok(Token::new(text))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
@@ -86,8 +71,9 @@ mod tests {
     #[test]
     fn a_half_made_token_is_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("api-token.new"), b"half").unwrap();
+        fs::write(dir.path().join(".tmp-0011223344556677"), b"half").unwrap();
         assert!(open(dir.path()).is_ok());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

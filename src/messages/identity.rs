@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::domain::identity::{Claim, IdentityError, IdentityInfo, KeyUse, Signed, VerifyError};
+use crate::domain::id::NodeId;
+use crate::domain::identity::{
+    Claim, IdentityError, IdentityInfo, KeyUse, Rotated, Signed, VerifyError,
+};
+use crate::domain::passphrase::Passphrase;
 use crate::messages::addr::{Message, Reply};
 
 /// What may be said to the identity actor.
@@ -33,6 +37,42 @@ pub enum IdentityMsg {
         /// Takes the new identity; never the secret.
         reply: Reply<Result<IdentityInfo, IdentityError>>,
     },
+    /// Lets another identity of the keystore sign from now on.
+    Activate {
+        /// Which one.
+        id: NodeId,
+        /// Takes it, active.
+        reply: Reply<Result<IdentityInfo, IdentityError>>,
+    },
+    /// Puts a new key in the place of the active one, which signs no more.
+    Rotate {
+        /// The owner's name for it; that of the old one if none is given.
+        label: Option<String>,
+        /// When, in milliseconds since the Unix epoch, for the record.
+        at_ms: i64,
+        /// Takes the new identity and the record that both keys signed.
+        reply: Reply<Result<Rotated, IdentityError>>,
+    },
+    /// Encrypts an identity so that it can leave the node; the secret itself never does.
+    Export {
+        /// Which one.
+        id: NodeId,
+        /// What opens the export.
+        passphrase: Passphrase,
+        /// Takes the export, the bytes of a file.
+        reply: Reply<Result<Bytes, IdentityError>>,
+    },
+    /// Takes in an identity that was exported. It does not sign until it is activated.
+    Import {
+        /// The export.
+        export: Bytes,
+        /// What opens it.
+        passphrase: Passphrase,
+        /// The owner's name for it; that of the export if none is given.
+        label: Option<String>,
+        /// Takes the identity.
+        reply: Reply<Result<IdentityInfo, IdentityError>>,
+    },
     /// Tells which identity signs.
     Active {
         /// Takes it.
@@ -54,14 +94,28 @@ impl Message for IdentityMsg {
             Self::Sign { .. } => "sign",
             Self::Verify { .. } => "verify",
             Self::Generate { .. } => "generate",
+            Self::Activate { .. } => "activate",
+            Self::Rotate { .. } => "rotate",
+            Self::Export { .. } => "export",
+            Self::Import { .. } => "import",
             Self::Active { .. } => "active",
             Self::List { .. } => "list",
         }
     }
 
-    /// Ed25519 signatures are deterministic, so signing twice is signing once.
+    /// Ed25519 signatures are deterministic, so signing twice is signing once. A second export is
+    /// another file with the same identity in it. What makes a key is not said twice, nor is an
+    /// import, whose second answer would be that it is there already.
     fn is_idempotent(&self) -> bool {
-        !matches!(self, Self::Generate { .. })
+        match self {
+            Self::Generate { .. } | Self::Rotate { .. } | Self::Import { .. } => false,
+            Self::Sign { .. }
+            | Self::Verify { .. }
+            | Self::Activate { .. }
+            | Self::Export { .. }
+            | Self::Active { .. }
+            | Self::List { .. } => true,
+        }
     }
 
     fn is_abandoned(&self) -> bool {
@@ -69,6 +123,10 @@ impl Message for IdentityMsg {
             Self::Sign { reply, .. } => reply.is_closed(),
             Self::Verify { reply, .. } => reply.is_closed(),
             Self::Generate { reply, .. } => reply.is_closed(),
+            Self::Activate { reply, .. } => reply.is_closed(),
+            Self::Rotate { reply, .. } => reply.is_closed(),
+            Self::Export { reply, .. } => reply.is_closed(),
+            Self::Import { reply, .. } => reply.is_closed(),
             Self::Active { reply } => reply.is_closed(),
             Self::List { reply } => reply.is_closed(),
         }

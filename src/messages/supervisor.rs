@@ -4,41 +4,8 @@ use std::time::Duration;
 
 use crate::messages::addr::{ActorName, Message, Reply};
 
-/// A way to fail, for drills.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The handler panics.
-    Panic,
-    /// The handler returns an error.
-    Error,
-    /// The actor stops by itself.
-    Stop,
-    /// The actor is killed from outside.
-    Kill,
-    /// The handler never returns.
-    Freeze,
-}
-
-impl Fault {
-    /// Every fault, in the order of the documentation.
-    pub const ALL: [Self; 5] = [Self::Panic, Self::Error, Self::Stop, Self::Kill, Self::Freeze];
-
-    /// Its name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Panic => "panic",
-            Self::Error => "error",
-            Self::Stop => "stop",
-            Self::Kill => "kill",
-            Self::Freeze => "freeze",
-        }
-    }
-
-    /// Reads a name of [`Fault::as_str`].
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|fault| fault.as_str() == name)
-    }
-}
+/// A part of what may be said, known also to those that may not name this module.
+pub use crate::domain::fault::Fault;
 
 /// Where a supervised actor stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

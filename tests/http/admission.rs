@@ -8,8 +8,17 @@ use bizra_omega::http::router::ROUTES;
 use crate::door::{DISTANT, LOCAL, door};
 
 fn method_of(path: &str) -> Method {
-    let is_read =
-        ["health", "livez", "readyz", "status", "metrics", "/actors", "/constitution", "models"];
+    let is_read = [
+        "health",
+        "livez",
+        "readyz",
+        "status",
+        "metrics",
+        "/actors",
+        "/constitution",
+        "/identity",
+        "models",
+    ];
     if is_read.iter().any(|end| path.ends_with(end)) { Method::GET } else { Method::POST }
 }
 

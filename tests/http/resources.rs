@@ -12,6 +12,7 @@ use bizra_omega::adapters::store::Store;
 use bizra_omega::domain::constitution::Constitution;
 use bizra_omega::domain::replay::ReplayLimits;
 use bizra_omega::domain::restart::Strategy;
+use bizra_omega::domain::rotation::Rotation;
 use bizra_omega::http::auth::Mode;
 use bizra_omega::http::limits::Limits;
 use bizra_omega::messages::supervisor::ActorState;
@@ -129,6 +130,51 @@ async fn a_new_identity_is_active_unless_told_otherwise() {
     for label in ["", "a\nb", &"\u{6f22}".repeat(65)] {
         let refused = node.post("identity/generate", &json!({ "label": label })).await;
         refused.assert_error(400, "INVALID_LABEL");
+    }
+}
+
+#[tokio::test]
+async fn the_keys_are_listed_activated_and_rotated() {
+    let node = node().await;
+    let first = node.get("identity").await["identities"][0].clone();
+    assert_eq!((&first["active"], &first["rotation"]), (&json!(true), &Value::Null));
+    assert_eq!(first["node_id"], node.get("status").await["node_id"]);
+    let spare = node.served("identity/generate", &json!({ "activate": false })).await;
+    let activated = node.served("identity/activate", &json!({ "node_id": spare["node_id"] })).await;
+    let mut expected = spare.clone();
+    expected["active"] = json!(true);
+    assert_eq!(activated, expected);
+
+    let rotated = node.served("identity/rotate", &json!({ "label": "new" })).await;
+    assert_eq!((&rotated["label"], &rotated["active"]), (&json!("new"), &json!(true)));
+    let record = Rotation::from_json(&rotated["rotation"]).unwrap();
+    assert_eq!(record.old().to_hex(), spare["public_key"]);
+    assert_eq!(record.new_key().to_hex(), rotated["public_key"]);
+    let all = node.get("identity").await["identities"].clone();
+    let all = all.as_array().unwrap();
+    assert_eq!((all.len(), &all[0]["node_id"]), (3, &rotated["node_id"]));
+    let old = all.iter().find(|it| it["node_id"] == spare["node_id"]).unwrap();
+    assert_eq!(old["rotation"], rotated["rotation"]);
+    // No body is no label, and the label stays.
+    let request = node.door.request(Method::POST, "/api/v1/identity/rotate");
+    let bare = node.door.send(request.body(Body::empty()).unwrap(), LOCAL).await;
+    assert_eq!((bare.status, &bare.json["label"]), (200, &json!("new")));
+    assert_eq!(node.get("status").await["node_id"], bare.json["node_id"]);
+
+    for (body, status, code) in [
+        (json!({ "node_id": spare["node_id"] }), 409, "IDENTITY_RETIRED"),
+        (json!({ "node_id": "00".repeat(16) }), 404, "IDENTITY_UNKNOWN"),
+        (json!({ "node_id": "\u{6f22}" }), 400, "INVALID_NODE_ID"),
+        (json!({}), 422, "INVALID_FIELD"),
+        (json!({ "node_id": 1 }), 422, "INVALID_FIELD"),
+    ] {
+        node.post("identity/activate", &body).await.assert_error(status, code);
+    }
+    let refused = node.post("identity/rotate", &json!({ "label": "" })).await;
+    refused.assert_error(400, "INVALID_LABEL");
+    // Not offered here, whatever the token.
+    for path in ["identity/export", "identity/import"] {
+        node.post(path, &json!({})).await.assert_error(404, "NOT_FOUND");
     }
 }
 

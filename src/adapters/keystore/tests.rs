@@ -3,6 +3,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
+use crate::private_file::write;
+
+mod encrypted;
+mod rotated;
 
 struct Home {
     dir: tempfile::TempDir,
@@ -123,6 +127,7 @@ fn a_garbled_file_is_refused_with_its_name() {
         (whole.replace("\"label\":null", "\"label\":\"\""), "label"),
         (whole.replace("\"label\":null", "\"else\":null"), "identity file"),
         ("x".repeat(5000), "regular file"),
+        (whole.replace("none", "xchacha20poly1305"), "the file with the data key is gone"),
     ] {
         fs::write(&path, text).unwrap();
         let text = home.refusal();

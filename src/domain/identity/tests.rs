@@ -109,6 +109,25 @@ fn signing_a_message_is_no_oracle_for_envelopes() {
 }
 
 #[test]
+fn no_tag_begins_another() {
+    let tags = [ENVELOPE_TAG, ROTATION_TAG, ROTATION_PROOF_TAG];
+    for (at, tag) in tags.iter().enumerate() {
+        assert!(tag.iter().any(|byte| !byte.is_ascii_hexdigit()), "a message is signed as hex");
+        for (other_at, other) in tags.iter().enumerate() {
+            assert!(at == other_at || !other.starts_with(tag), "{at} begins {other_at}");
+        }
+    }
+    let uses = [KeyUse::Message, KeyUse::Envelope, KeyUse::Rotation, KeyUse::RotationProof];
+    for signed_for in uses {
+        let signed = key().sign(signed_for, b"{}");
+        for used_for in uses {
+            let verified = key().public_key().verify(used_for, b"{}", &signed.signature);
+            assert_eq!(verified.is_ok(), signed_for == used_for, "{signed_for:?} {used_for:?}");
+        }
+    }
+}
+
+#[test]
 fn a_secret_is_not_printed() {
     let secret = [0xab; 32];
     let text = format!("{:?}", NodeKey::from_secret(&secret));
