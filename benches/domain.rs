@@ -147,10 +147,10 @@ impl Way {
         })
     }
 
-    /// Finds how many times fit into a turn.
+    /// Finds how many times fit into a turn of processor time, which other work does not take.
     fn settle(&mut self, turn: Duration) {
         loop {
-            let began = Instant::now();
+            let began = ProcessTime::now();
             let done = (self.run)(self.times);
             let took = began.elapsed();
             if took * 4 >= turn {
