@@ -9,6 +9,7 @@ use bizra_omega::domain::identity::{
 };
 use bizra_omega::domain::json::{JsonProblem, canonical, parse};
 use bizra_omega::domain::reject::RejectCode;
+use ed25519_dalek::{Signer, SigningKey};
 use serde_json::Value;
 
 fn vectors(section: &str) -> Vec<Value> {
@@ -59,6 +60,60 @@ fn signatures_are_those_of_existing_nodes() {
         assert_eq!(signed.signature.to_hex(), text(&vector, "signature"));
         let signature = Signature::from_hex(text(&vector, "signature")).unwrap();
         assert_eq!(key.public_key().verify(KeyUse::Message, &message, &signature), Ok(()));
+    }
+}
+
+/// RFC 8032, 7.1: secret, public key, message, signature.
+const RFC_8032: [[&str; 4]; 4] = [
+    [
+        "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+        "",
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf\
+         9b46bd25bf5f0595bbe24655141438e7a100b",
+    ],
+    [
+        "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+        "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+        "72",
+        "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f\
+         11d8c387b2eaeb4302aeeb00d291612bb0c00",
+    ],
+    [
+        "c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7",
+        "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+        "af82",
+        "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984\
+         dc6594a7c15e9716ed28dc027beceea1ec40a",
+    ],
+    [
+        "833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42",
+        "ec172b93ad5e563f4932c70e1245034c35467ef2efd4d64ebf819683467e2bf2",
+        "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3f\
+         eebbd454d4423643ce80e2a9ac94fa54ca49f",
+        "dc2a4459e7369633a52b1bf277839a00201009a3efbf3ecb69bea2186c26b58909351fc9ac90b3ecfdfbc7c6643\
+         1e0303dca179c138ac17ad9bef1177331a704",
+    ],
+];
+
+#[test]
+fn signatures_are_those_of_rfc_8032_over_the_bytes_of_their_use() {
+    for [secret, public_key, message, signature] in RFC_8032 {
+        let secret = from_hex(secret).unwrap();
+        let plain = SigningKey::from_bytes(&secret);
+        let message = base16ct::lower::decode_vec(message).unwrap();
+        assert_eq!(base16ct::lower::encode_string(&plain.sign(&message).to_bytes()), signature);
+
+        let key = NodeKey::from_secret(&secret);
+        assert_eq!(key.public_key().to_hex(), public_key);
+        let digest = domain_separated_digest(&message).to_hex();
+        let tagged = [b"bizra-pci-env-v2:", &message[..]].concat();
+        for (key_use, bytes) in
+            [(KeyUse::Message, digest.as_bytes()), (KeyUse::Envelope, &tagged[..])]
+        {
+            let signed = key.sign(key_use, &message);
+            assert_eq!(signed.signature.0, plain.sign(bytes).to_bytes());
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::domain::bytes;
 use crate::domain::digest::{Digest, domain_separated_digest};
 use crate::domain::id::NodeId;
 use crate::domain::identity::{PublicKey, Signed};
-use crate::domain::json::{JsonError, canonical};
+use crate::domain::json::{JsonError, canonical, canonical_within};
 
 pub mod verify;
 
@@ -36,6 +36,10 @@ pub const GATES_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes of a whole envelope as received: a payload in its longest reasonable spelling.
 pub const ENVELOPE_BYTES_MAX: usize = 2 << 20;
+
+/// Bytes of a canonical header without gates and parents, and of each parent; only to save growing.
+const HEADER_BYTES: usize = 512;
+const PARENT_BYTES: usize = 136;
 
 /// The last millisecond of the year 9999, the last that RFC 3339 can write.
 const TIMESTAMP_MS_MAX: i64 = 253_402_300_799_999;
@@ -122,42 +126,115 @@ impl Draft {
             }
             bounded("gates", gates, GATES_BYTES_MAX)?;
         }
-        let provenance: Vec<Value> = self
-            .provenance
-            .iter()
-            .map(|parent| {
-                let content_hash = bytes::to_hex(&parent.content_hash);
-                json!({ "id": parent.id.to_string(), "content_hash": content_hash })
-            })
-            .collect();
-        let header = [
-            ("id", Value::String(self.id.to_string())),
-            ("version", Value::String(VERSION.to_owned())),
-            ("sender", Value::String(key.node_id().to_hex())),
-            ("public_key", Value::String(key.to_hex())),
-            ("timestamp", Value::String(timestamp)),
-            ("ttl", Value::from(self.ttl_s)),
-            ("audience", self.audience.map_or(Value::Null, |node| Value::String(node.to_hex()))),
-            ("content_hash", Value::String(domain_separated_digest(&payload).to_hex())),
-            ("provenance", Value::Array(provenance)),
-            ("constitution", Value::String(self.constitution.to_hex())),
-            ("gates", self.gates.unwrap_or(Value::Null)),
-        ];
-        let header: Map<String, Value> =
-            header.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let header = Value::Object(header);
-        // The gates lie one level deeper here than when they were measured.
-        let signing_bytes = canonical(&header).map_err(|error| unfit("gates", error))?;
-        Ok(Unsigned { id: self.id, key: *key, header, signing_bytes, payload: self.payload })
+        let header = Header {
+            id: self.id,
+            timestamp,
+            ttl_s: self.ttl_s,
+            audience: self.audience,
+            content_hash: domain_separated_digest(&payload),
+            provenance: self.provenance,
+            constitution: self.constitution,
+            gates: self.gates,
+        };
+        let signing_bytes = header.canonical(key)?;
+        Ok(Unsigned { key: *key, header, signing_bytes, payload: self.payload })
     }
+}
+
+/// What is signed but for the key.
+#[derive(Clone, Debug)]
+struct Header {
+    id: EnvelopeId,
+    timestamp: String,
+    ttl_s: u32,
+    audience: Option<NodeId>,
+    content_hash: Digest,
+    provenance: Vec<Parent>,
+    constitution: Digest,
+    gates: Option<Value>,
+}
+
+impl Header {
+    /// The canonical form of the header fields of [`Header::into_json`], written in the order that
+    /// it has. All text in it is plain: hex digits and names.
+    fn canonical(&self, key: &PublicKey) -> Result<Vec<u8>, SealError> {
+        let mut out = Vec::with_capacity(HEADER_BYTES + PARENT_BYTES * self.provenance.len());
+        out.extend_from_slice(b"{\"audience\":");
+        match self.audience {
+            None => out.extend_from_slice(b"null"),
+            Some(node) => quoted(&mut out, &[&node.to_hex()]),
+        }
+        out.extend_from_slice(b",\"constitution\":");
+        quoted(&mut out, &[&self.constitution.to_hex()]);
+        out.extend_from_slice(b",\"content_hash\":");
+        quoted(&mut out, &[&self.content_hash.to_hex()]);
+        out.extend_from_slice(b",\"gates\":");
+        // The gates lie one level deeper here than when they were measured.
+        canonical_within(self.gates.as_ref().unwrap_or(&Value::Null), 1, &mut out)
+            .map_err(|error| unfit("gates", error))?;
+        out.extend_from_slice(b",\"id\":");
+        quoted(&mut out, &[ID_PREFIX, &bytes::to_hex(&self.id.0)]);
+        out.extend_from_slice(b",\"provenance\":[");
+        for (index, parent) in self.provenance.iter().enumerate() {
+            let before: &[u8] = if index == 0 { b"" } else { b"," };
+            out.extend_from_slice(before);
+            out.extend_from_slice(b"{\"content_hash\":");
+            quoted(&mut out, &[&bytes::to_hex(&parent.content_hash)]);
+            out.extend_from_slice(b",\"id\":");
+            quoted(&mut out, &[ID_PREFIX, &bytes::to_hex(&parent.id.0)]);
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"],\"public_key\":");
+        quoted(&mut out, &[&key.to_hex()]);
+        out.extend_from_slice(b",\"sender\":");
+        quoted(&mut out, &[&key.node_id().to_hex()]);
+        out.extend_from_slice(b",\"timestamp\":");
+        quoted(&mut out, &[&self.timestamp]);
+        out.extend_from_slice(b",\"ttl\":");
+        out.extend_from_slice(self.ttl_s.to_string().as_bytes());
+        out.extend_from_slice(b",\"version\":");
+        quoted(&mut out, &[VERSION]);
+        out.push(b'}');
+        Ok(out)
+    }
+
+    /// The fields of the header, in the order in which an envelope is shown.
+    fn into_json(self, key: &PublicKey) -> Map<String, Value> {
+        let parent = |parent: &Parent| {
+            let content_hash = bytes::to_hex(&parent.content_hash);
+            json!({ "id": parent.id.to_string(), "content_hash": content_hash })
+        };
+        let provenance: Vec<Value> = self.provenance.iter().map(parent).collect();
+        let mut fields = Map::with_capacity(verify::FIELDS.len() + 1);
+        let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+        put("id", Value::String(self.id.to_string()));
+        put("version", Value::String(VERSION.to_owned()));
+        put("sender", Value::String(key.node_id().to_hex()));
+        put("public_key", Value::String(key.to_hex()));
+        put("timestamp", Value::String(self.timestamp));
+        put("ttl", Value::from(self.ttl_s));
+        put("audience", self.audience.map_or(Value::Null, |node| Value::String(node.to_hex())));
+        put("content_hash", Value::String(self.content_hash.to_hex()));
+        put("provenance", Value::Array(provenance));
+        put("constitution", Value::String(self.constitution.to_hex()));
+        put("gates", self.gates.unwrap_or(Value::Null));
+        fields
+    }
+}
+
+fn quoted(out: &mut Vec<u8>, parts: &[&str]) {
+    out.push(b'"');
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.push(b'"');
 }
 
 /// An envelope that lacks its signature.
 #[derive(Clone, Debug)]
 pub struct Unsigned {
-    id: EnvelopeId,
     key: PublicKey,
-    header: Value,
+    header: Header,
     signing_bytes: Vec<u8>,
     payload: Value,
 }
@@ -173,11 +250,7 @@ impl Unsigned {
     /// # Errors
     /// [`SealError::Invalid`], as for [`Draft::prepare`].
     pub fn with_key(mut self, key: &PublicKey) -> Result<Self, SealError> {
-        if let Value::Object(fields) = &mut self.header {
-            fields.insert("sender".to_owned(), Value::String(key.node_id().to_hex()));
-            fields.insert("public_key".to_owned(), Value::String(key.to_hex()));
-        }
-        self.signing_bytes = canonical(&self.header).map_err(|error| unfit("gates", error))?;
+        self.signing_bytes = self.header.canonical(key)?;
         self.key = *key;
         Ok(self)
     }
@@ -191,12 +264,11 @@ impl Unsigned {
         if signed.public_key != self.key {
             return Err(SealError::Unavailable("the active identity changed".to_owned()));
         }
-        let mut json = self.header;
-        if let Value::Object(fields) = &mut json {
-            fields.insert("payload".to_owned(), self.payload);
-            fields.insert("signature".to_owned(), Value::String(signed.signature.to_hex()));
-        }
-        Ok(Sealed { id: self.id, json: Arc::new(json) })
+        let id = self.header.id;
+        let mut fields = self.header.into_json(&self.key);
+        fields.insert("payload".to_owned(), self.payload);
+        fields.insert("signature".to_owned(), Value::String(signed.signature.to_hex()));
+        Ok(Sealed { id, json: Arc::new(Value::Object(fields)) })
     }
 }
 

@@ -3,10 +3,12 @@
 //! Verification is strict: a signature has one encoding, and a key that is weak, not canonical or
 //! has a torsion part is refused when it is admitted. Two verifiers then never disagree.
 
+mod known;
+
 use std::fmt;
 use std::sync::Arc;
 
-use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey, Verifier, VerifyingKey};
 
 use crate::domain::bytes;
 use crate::domain::digest::domain_separated_digest;
@@ -18,11 +20,19 @@ const ENVELOPE_TAG: &[u8] = b"bizra-pci-env-v2:";
 
 /// Put before what a person approves when their key signs it.
 const APPROVAL_TAG: &[u8] = b"bizra-pci-approval-v1:";
+
 /// Put before a rotation record when the old key signs it.
 const ROTATION_TAG: &[u8] = b"bizra-pci-rotation-v1:";
 
 /// Put before a rotation record when the new key signs it.
 const ROTATION_PROOF_TAG: &[u8] = b"bizra-pci-rotation-proof-v1:";
+
+/// The one encoding of the neutral element that a computed point can have.
+const IDENTITY_POINT: [u8; 32] = {
+    let mut bytes = [0; 32];
+    bytes[0] = 1;
+    bytes
+};
 
 /// Characters in a label.
 pub const LABEL_CHARS_MAX: usize = 64;
@@ -32,12 +42,21 @@ pub const LABEL_CHARS_MAX: usize = 64;
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// Admits a key. Costs about as much as verifying a signature; [`PublicKey::verify`] then does
-    /// not repeat it.
+    /// Admits a key. Costs more than verifying a signature; [`PublicKey::verify`] then does not
+    /// repeat it, and keys that were admitted of late are remembered.
     ///
     /// # Errors
     /// [`VerifyError::WeakKey`] if no honest signer would have it.
     pub fn admit(bytes: &[u8; 32]) -> Result<Self, VerifyError> {
+        if let Some(key) = known::find(bytes) {
+            return Ok(key);
+        }
+        let key = Self::examine(bytes)?;
+        known::keep(key);
+        Ok(key)
+    }
+
+    fn examine(bytes: &[u8; 32]) -> Result<Self, VerifyError> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| VerifyError::WeakKey)?;
         let point = key.to_edwards();
         let is_canonical = point.compress().as_bytes() == bytes;
@@ -81,9 +100,22 @@ impl PublicKey {
         signature: &Signature,
     ) -> Result<(), VerifyError> {
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        key_use
-            .with_signed_bytes(message, |bytes| self.0.verify_strict(bytes, &signature))
-            .map_err(|_| VerifyError::Mismatch)
+        let is_valid = key_use.with_signed_bytes(message, |bytes| {
+            let is_valid = self.is_strictly_valid(bytes, &signature);
+            debug_assert_eq!(is_valid, self.0.verify_strict(bytes, &signature).is_ok());
+            is_valid
+        });
+        if is_valid { Ok(()) } else { Err(VerifyError::Mismatch) }
+    }
+
+    /// What `verify_strict` answers, in three quarters of its time. That function reads R as a point
+    /// to see that it is one and not of small order, then compares its bytes with those of
+    /// R' = sB - kA. Bytes that are equal are a point. R' has no torsion part, because A, which was
+    /// admitted, has none: of such points only the identity is of small order.
+    fn is_strictly_valid(&self, bytes: &[u8], signature: &ed25519_dalek::Signature) -> bool {
+        #[expect(clippy::disallowed_methods, reason = "the key is admitted, R is not the identity")]
+        let is_valid = self.0.verify(bytes, signature).is_ok();
+        is_valid && signature.r_bytes() != &IDENTITY_POINT
     }
 }
 

@@ -402,3 +402,35 @@ proptest! {
         prop_assert!(verify(&sealed.to_bytes(), now, &Options::default()).is_valid());
     }
 }
+
+proptest! {
+    #[test]
+    fn a_header_is_signed_in_its_canonical_form(
+        id: [u8; 16],
+        audience: Option<[u8; 32]>,
+        content_hash: [u8; 32],
+        parents in prop::collection::vec(any::<([u8; 16], [u8; 32])>(), 0..4),
+        timestamp_ms in 0..=TIMESTAMP_MS_MAX,
+        ttl_s in 1..=TTL_S_MAX,
+        gates in prop::option::of(("\\PC{0,8}", any::<f32>().prop_filter("finite", |f| f.is_normal()))),
+    ) {
+        let key = key();
+        let parent = |(id, content_hash)| Parent { id: EnvelopeId(id), content_hash };
+        let draft = Draft {
+            id: EnvelopeId(id),
+            timestamp_ms,
+            ttl_s,
+            audience: audience.map(|key| NodeId::of_key(&key)),
+            provenance: parents.into_iter().map(parent).collect(),
+            constitution: Digest::from(content_hash),
+            gates: gates.map(|(name, score)| json!({ name: score / f32::MAX })),
+            payload: Value::Null,
+        };
+        let unsigned = draft.prepare(key.public_key()).unwrap();
+        let signing_bytes = unsigned.signing_bytes().to_vec();
+        let signed = key.sign(KeyUse::Envelope, &signing_bytes);
+        let sealed = unsigned.finish(&signed).unwrap();
+        let header = header_of(&sealed.json).unwrap();
+        prop_assert_eq!(signing_bytes, serde_json_canonicalizer::to_vec(&header).unwrap());
+    }
+}

@@ -20,7 +20,7 @@ pub const FUTURE_MS_MAX: i64 = 30_000;
 pub(super) const DOCUMENT_DEPTH_MAX: usize = DEPTH_MAX + 2;
 
 /// Every field but `payload`, which may be withheld.
-const FIELDS: [&str; 12] = [
+pub(super) const FIELDS: [&str; 12] = [
     "id",
     "version",
     "sender",

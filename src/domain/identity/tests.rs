@@ -1,6 +1,8 @@
 use curve25519_dalek::constants::EIGHT_TORSION;
 use curve25519_dalek::edwards::CompressedEdwardsY;
+use curve25519_dalek::scalar::Scalar;
 use proptest::prelude::*;
+use sha2::Digest as _;
 
 use super::*;
 
@@ -86,6 +88,56 @@ fn a_second_encoding_of_a_signature_is_refused() {
     assert_eq!(public.verify(KeyUse::Message, b"malleable", &other), Err(VerifyError::Mismatch));
 }
 
+/// A dishonest owner of an honest key can make R' the identity: R is then of small order, and plain
+/// verification, which looks at the equation only, accepts it.
+#[test]
+fn a_signature_with_r_of_small_order_is_refused() {
+    let signing = SigningKey::from_bytes(&[9; 32]);
+    let public = PublicKey::admit(signing.verifying_key().as_bytes()).unwrap();
+    let text = domain_separated_digest(b"message").to_hex();
+    let mut is_accepted_by_plain = 0;
+    for torsion in EIGHT_TORSION {
+        let r = torsion.compress().0;
+        let hash = sha2::Sha512::new()
+            .chain_update(r)
+            .chain_update(public.as_bytes())
+            .chain_update(&text)
+            .finalize();
+        let s = Scalar::from_bytes_mod_order_wide(&hash.into()) * signing.to_scalar();
+        let mut signature = Signature([0; 64]);
+        signature.0[..32].copy_from_slice(&r);
+        signature.0[32..].copy_from_slice(s.as_bytes());
+        assert_eq!(
+            public.verify(KeyUse::Message, b"message", &signature),
+            Err(VerifyError::Mismatch)
+        );
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        #[expect(clippy::disallowed_methods, reason = "shows what it accepts")]
+        let accepted = public.0.verify(text.as_bytes(), &signature).is_ok();
+        is_accepted_by_plain += u32::from(accepted);
+        assert!(public.0.verify_strict(text.as_bytes(), &signature).is_err());
+    }
+    assert_eq!(is_accepted_by_plain, 1);
+}
+
+#[test]
+fn keys_that_share_a_place_in_memory_are_told_apart() {
+    let honest = *key().public_key().as_bytes();
+    let last = (1_u32..).map(|number| {
+        let mut other = honest;
+        other[2..6].copy_from_slice(&number.to_le_bytes());
+        other
+    });
+    // Of the bytes that begin alike some are no point, others have a torsion part.
+    for other in last.take(200) {
+        assert_eq!(PublicKey::admit(&honest).unwrap().as_bytes(), &honest);
+        let admitted = PublicKey::admit(&other);
+        assert_eq!(admitted, PublicKey::examine(&other));
+        assert_eq!(PublicKey::admit(&other), admitted);
+        assert!(admitted.is_err() || admitted.unwrap().as_bytes() == &other);
+    }
+}
+
 #[test]
 fn signing_a_message_is_no_oracle_for_envelopes() {
     let key = key();
@@ -160,6 +212,37 @@ proptest! {
             let longer = [&message[..], b"x"].concat();
             prop_assert!(public.verify(key_use, &longer, &signed.signature).is_err());
         }
+    }
+
+    #[test]
+    fn verification_answers_what_strict_verification_answers(
+        message: [u8; 8],
+        r in prop_oneof![
+            Just(None),
+            (0_usize..8).prop_map(|torsion| Some(EIGHT_TORSION[torsion].compress().0)),
+            any::<[u8; 32]>().prop_map(Some),
+            (0_u8..19).prop_map(|low| {
+                let mut bytes = [0xff; 32];
+                (bytes[0], bytes[31]) = (0xed + low, 0x7f);
+                Some(bytes)
+            }),
+        ],
+        s in prop_oneof![Just(None), Just(Some([0; 32])), any::<[u8; 32]>().prop_map(Some)],
+    ) {
+        let key = key();
+        let mut signature = key.sign(KeyUse::Envelope, &message).signature;
+        if let Some(r) = r {
+            signature.0[..32].copy_from_slice(&r);
+        }
+        if let Some(s) = s {
+            signature.0[32..].copy_from_slice(&s);
+        }
+        let signed = [ENVELOPE_TAG, &message[..]].concat();
+        let strictly = ed25519_dalek::Signature::from_bytes(&signature.0);
+        let strictly = key.public.0.verify_strict(&signed, &strictly).is_ok();
+        let verified = key.public_key().verify(KeyUse::Envelope, &message, &signature);
+        prop_assert_eq!(verified.is_ok(), strictly);
+        prop_assert_eq!(strictly, r.is_none() && s.is_none());
     }
 
     #[test]

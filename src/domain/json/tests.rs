@@ -161,7 +161,86 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Bytes of objects with few and many keys, which may be spelled with escapes and come again.
+fn any_object() -> impl Strategy<Value = String> {
+    let key = prop_oneof!["[a-d]", Just("\\u0061".to_owned()), "[a-z]{2}", "\\PC{0,3}"];
+    let value = prop_oneof![Just("1"), Just("[]"), Just("{\"a\":{}}"), Just("01"), Just("\"\\n\"")];
+    let members = prop::collection::vec((key, value), 0..24);
+    members.prop_map(|members| {
+        let member = |(key, value)| format!("\"{key}\": {value}");
+        format!("{{{}}}", members.into_iter().map(member).collect::<Vec<_>>().join(","))
+    })
+}
+
+fn assert_both_answer_alike(bytes: &[u8]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(validate(bytes), parse(bytes).map(drop));
+    Ok(())
+}
+
+#[test]
+fn what_is_only_checked_is_refused_as_what_is_read() {
+    let deep = "[".repeat(DEPTH_MAX + 1);
+    let many: Vec<_> = (0..20).map(|key| format!("\"{key}\":0")).collect();
+    let many = many.join(",");
+    for text in [
+        "",
+        "1 1",
+        "{\"a\":1e400}",
+        "\"\\ud800\"",
+        "9007199254740992",
+        "[1,]",
+        &deep,
+        "{\"a\":1,\"\\u0061\":2}",
+        "{\"\\u0061\":1,\"a\":2}",
+        "{\"a\":1,\"a\":01}",
+        &format!("{{{many},\"19\":1}}"),
+        &format!("{{{many},\"0\":1}}"),
+        &format!("{{{many},\"\\u0030\":1}}"),
+        &format!("{{\"\\u0078\":1,{many},\"x\":1}}"),
+    ] {
+        let error = validate(text.as_bytes()).expect_err(text);
+        assert_eq!(parse(text.as_bytes()), Err(error), "{text}");
+    }
+    assert_eq!(validate(format!("{{{many}}}").as_bytes()), Ok(()));
+    assert_eq!(validate(b"\"\xff\""), parse(b"\"\xff\"").map(drop));
+}
+
 proptest! {
+    #[test]
+    fn the_canonical_bytes_are_those_of_the_canonicalizer(value in any_json()) {
+        let expected = serde_json_canonicalizer::to_vec(&value).unwrap();
+        prop_assert_eq!(canonical(&value).unwrap(), expected);
+    }
+
+    /// Keys with characters on both sides of where UTF-8 and UTF-16 are ordered differently.
+    #[test]
+    fn keys_are_ordered_as_the_canonicalizer_orders_them(
+        keys in prop::collection::hash_set("[\u{0}-\u{22}a\\\\\u{7f}\u{e9}\u{d7ff}\u{e000}\u{ffff}\u{10000}\u{10ffff}]{0,3}", 0..8),
+    ) {
+        let value = Value::Object(keys.into_iter().map(|key| (key, Value::Null)).collect());
+        let expected = serde_json_canonicalizer::to_vec(&value).unwrap();
+        prop_assert_eq!(canonical(&value).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_check_answers_what_the_reader_answers(
+        value in any_json(),
+        place: prop::sample::Index,
+        byte: u8,
+        bytes in prop::collection::vec(any::<u8>(), 0..64),
+        text in r#"[\[\]{}:, "\\a1290.eE+\-tu]{0,24}"#,
+        object in any_object(),
+    ) {
+        let mut spelled = serde_json::to_vec_pretty(&value).unwrap();
+        assert_both_answer_alike(&spelled)?;
+        let place = place.index(spelled.len());
+        spelled[place] = byte;
+        assert_both_answer_alike(&spelled)?;
+        assert_both_answer_alike(&bytes)?;
+        assert_both_answer_alike(text.as_bytes())?;
+        assert_both_answer_alike(object.as_bytes())?;
+    }
+
     #[test]
     fn canonical_bytes_read_back_to_the_same_canonical_bytes(value in any_json()) {
         let bytes = canonical(&value).unwrap();
