@@ -154,7 +154,7 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let bound = TcpListener::bind(address).await;
     let listener = bound.map_err(|source| StartError::Bind { address, source })?;
     let address = listener.local_addr().unwrap_or(address);
-    let store = Arc::new(Store::open(&data_dir)?);
+    let store = Arc::new(Store::open(&data_dir, config.store.free_bytes_min)?);
 
     let metrics = Metrics::new();
     let events = Events::default();
@@ -170,10 +170,12 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     });
 
     let (issuer, log) = (identity.clone(), Arc::clone(&store));
+    let accept_v1 = config.pci.accept_v1;
     let (envelope_child, envelope) = plan.actor(envelope::NAME, move || envelope::Envelope {
         identity: issuer.clone(),
         store: Arc::clone(&log),
         limits: ReplayLimits::default(),
+        accept_v1,
         now_ms: clock::now_ms,
     });
 

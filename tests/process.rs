@@ -66,7 +66,7 @@ async fn what_was_acknowledged_survives_a_kill() {
         assert_eq!(again["code"], "RejectReplay", "{again}");
     }
     process.child.kill().await.unwrap();
-    let store = bizra_omega::adapters::store::Store::open(folder.path());
+    let store = bizra_omega::adapters::store::Store::open(folder.path(), 0);
     let store = store.unwrap();
     for envelope in &sealed {
         let id = envelope["id"].as_str().unwrap().strip_prefix("pci_").unwrap();

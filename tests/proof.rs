@@ -54,11 +54,11 @@ async fn desk_with(now_ms: fn() -> i64, limits: ReplayLimits) -> Desk {
     let make = move || Identity { keystore: Arc::clone(&keystore) };
     let (identity_child, identity) =
         ChildSpec::actor("identity", permanent(), SECOND, 256, metrics, make);
-    let store = Arc::new(Store::open(dir.path()).unwrap());
+    let store = Arc::new(Store::open(dir.path(), 0).unwrap());
     let (signer, log) = (identity.clone(), Arc::clone(&store));
     let make = move || {
         let (identity, store) = (signer.clone(), Arc::clone(&log));
-        Envelope { identity, store, limits, now_ms }
+        Envelope { identity, store, limits, accept_v1: true, now_ms }
     };
     let (envelope_child, envelope) =
         ChildSpec::actor("envelope", permanent(), SECOND, 256, metrics, make);

@@ -38,10 +38,12 @@ const GENERATE: &str = "/api/v1/inference/generate";
 const IDENTITY_GENERATE: &str = "/api/v1/identity/generate";
 const IDENTITY_SIGN: &str = "/api/v1/identity/sign";
 const ENVELOPE_CREATE: &str = "/api/v1/pci/envelope/create";
+const ENVELOPE: &str = "/api/v1/pci/envelope/{id}";
+const ENVELOPES: &str = "/api/v1/pci/envelopes";
 const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 18] = [
+pub const ROUTES: [(&str, Class); 20] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -52,6 +54,7 @@ pub const ROUTES: [(&str, Class); 18] = [
     (CONSTITUTION_CHECK, Class::Read),
     (IDENTITY_VERIFY, Class::Read),
     (ENVELOPE_VERIFY, Class::Read),
+    (ENVELOPE, Class::Read),
     (GATES_CHECK, Class::Read),
     (MODELS, Class::Read),
     (TIER, Class::Read),
@@ -59,6 +62,7 @@ pub const ROUTES: [(&str, Class); 18] = [
     (IDENTITY_GENERATE, Class::Privileged),
     (IDENTITY_SIGN, Class::Privileged),
     (ENVELOPE_CREATE, Class::Privileged),
+    (ENVELOPES, Class::Privileged),
     (ACTOR_STOP, Class::Privileged),
 ];
 
@@ -90,6 +94,7 @@ fn read() -> Router<App> {
         .route(CONSTITUTION_CHECK, post(constitution::check))
         .route(IDENTITY_VERIFY, post(identity::verify))
         .route(ENVELOPE_VERIFY, post(envelope::verify))
+        .route(ENVELOPE, get(envelope::find))
         .route(GATES_CHECK, post(gates::check))
         .route(MODELS, get(inference::models))
         .route(TIER, post(inference::tier))
@@ -104,6 +109,7 @@ fn privileged() -> Router<App> {
         .route(IDENTITY_GENERATE, post(identity::generate))
         .route(IDENTITY_SIGN, post(identity::sign))
         .route(ENVELOPE_CREATE, post(envelope::create))
+        .route(ENVELOPES, get(envelope::log))
         .route(ACTOR_STOP, post(actors::stop))
 }
 

@@ -32,7 +32,7 @@ async fn node() -> Node {
     let metrics = &settings.metrics;
     let data_dir = tempfile::tempdir().unwrap();
     let keystore = Arc::new(Keystore::new(data_dir.path()));
-    let store = Arc::new(Store::open(data_dir.path()).unwrap());
+    let store = Arc::new(Store::open(data_dir.path(), 0).unwrap());
     let constitution = Arc::new(Constitution::default());
     let mut roster = roster(metrics);
     let (identity_child, identity) =
@@ -45,6 +45,7 @@ async fn node() -> Node {
             identity: signer.clone(),
             store: store.clone(),
             limits: ReplayLimits::default(),
+            accept_v1: false,
             now_ms: bizra_omega::clock::now_ms,
         });
     let (gate_chain_child, gate_chain) =
