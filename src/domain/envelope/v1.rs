@@ -174,3 +174,155 @@ pub(super) fn signed_bytes(header: &Value) -> Result<Vec<u8>, Refusal> {
     };
     serde_json::to_vec(&header).map_err(|error| schema("signature", format!("header: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::tests::{NOW_MS, key};
+    use super::super::{Options, Report, verify};
+    use super::*;
+    use crate::domain::identity::{KeyUse, Signed};
+
+    /// As existing nodes make one; `payload` is the text they hash.
+    fn sealed(fields: &[(&str, Value)], payload: &str) -> Value {
+        let mut header = json!({
+            "id": "pci_0123456789abcdef",
+            "version": "1.0",
+            "sender": key().public_key().node_id().to_hex(),
+            "timestamp": "2026-01-01T00:00:00Z",
+            "ttl": 60,
+            "content_hash": domain_separated_digest(payload.as_bytes()).to_hex(),
+            "provenance": [],
+        });
+        for (name, value) in fields {
+            header[name] = value.clone();
+        }
+        let Signed { signature, public_key, .. } =
+            key().sign(KeyUse::Message, &signed_bytes(&header).ok().unwrap());
+        header["signature"] = json!(signature.to_hex());
+        header["public_key"] = json!(public_key.to_hex());
+        header["payload"] = crate::domain::json::parse(payload.as_bytes()).unwrap();
+        header
+    }
+
+    fn report(envelope: &Value) -> Report {
+        let options = Options { accept_v1: true, ..Options::default() };
+        verify(envelope.to_string().as_bytes(), NOW_MS, &options)
+    }
+
+    #[test]
+    fn every_lie_that_its_owner_signs_is_refused() {
+        assert!(report(&sealed(&[], "{\"a\":1}")).is_valid());
+        use RejectCode as Code;
+        for (name, value, code) in [
+            ("id", json!("pci_0123456789ABCDEF"), Code::RejectSchema),
+            ("id", json!("pci_0123456789abcdef0123456789abcdef"), Code::RejectSchema),
+            ("version", json!("1.0.0"), Code::RejectVersion),
+            ("sender", json!("00".repeat(16)), Code::RejectSenderMismatch),
+            ("ttl", json!(0), Code::RejectSchema),
+            ("ttl", json!(3601), Code::RejectSchema),
+            ("ttl", json!(-1), Code::RejectSchema),
+            ("ttl", json!("60"), Code::RejectSchema),
+            ("ttl", json!(60.0), Code::RejectSchema),
+            ("timestamp", json!("2025-12-31T23:59:00Z"), Code::RejectExpired),
+            ("timestamp", json!("2036-01-01T00:00:00Z"), Code::RejectFuture),
+            ("timestamp", json!("1969-12-31T23:59:59Z"), Code::RejectSchema),
+            ("content_hash", json!("00".repeat(32)), Code::RejectHashMismatch),
+            ("provenance", json!(["x"]), Code::RejectSchema),
+            ("provenance", json!(vec!["pci_0123456789abcdef"; 65]), Code::RejectSchema),
+            ("provenance", json!({}), Code::RejectSchema),
+        ] {
+            let report = report(&sealed(&[(name, value.clone())], "{\"a\":1}"));
+            assert_eq!(report.code, Some(code), "{name} {value}: {report:?}");
+        }
+        for name in FIELDS {
+            let mut missing = sealed(&[], "1");
+            missing.as_object_mut().unwrap().remove(name);
+            assert_eq!(report(&missing).code, Some(Code::RejectMissingField), "{name}");
+        }
+        for name in ["audience", "constitution", "gates", "extra"] {
+            let mut more = sealed(&[], "1");
+            more[name] = Value::Null;
+            assert_eq!(report(&more).code, Some(Code::RejectSchema), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_new_form_does_not_pass_for_the_old_one_nor_the_reverse() {
+        let mut old = sealed(&[], "1");
+        old["version"] = json!("2.0");
+        assert_eq!(report(&old).code, Some(RejectCode::RejectMissingField));
+        let header = json!({ "version": "1.0" });
+        let signed = key().sign(KeyUse::Envelope, &signed_bytes(&header).ok().unwrap());
+        let mut other = sealed(&[], "1");
+        other["signature"] = json!(signed.signature.to_hex());
+        assert_eq!(report(&other).code, Some(RejectCode::RejectSignature));
+    }
+
+    #[test]
+    fn a_time_has_one_spelling() {
+        for (text, ms) in [
+            ("2026-01-01T00:00:00Z", Some(1_767_225_600_000)),
+            ("2026-01-01T00:00:00.120Z", Some(1_767_225_600_120)),
+            ("2026-01-01T00:00:00.000001Z", Some(1_767_225_600_000)),
+            ("2026-01-01T00:00:00.123456789Z", Some(1_767_225_600_123)),
+            ("2026-01-01T00:00:00.12Z", None),
+            ("2026-01-01T00:00:00.000Z", None),
+            ("2026-01-01T00:00:00.1234560Z", None),
+            ("2026-01-01T00:00:00.123000Z", None),
+            ("2026-01-01T00:00:00+00:00", None),
+            ("2026-01-01 00:00:00Z", None),
+            ("2026-01-01t00:00:00z", None),
+            ("2026-01-01T00:00:60Z", None),
+            ("2026-02-30T00:00:00Z", None),
+            ("1969-12-31T23:59:59Z", None),
+            ("+002026-01-01T00:00:00Z", None),
+            ("", None),
+        ] {
+            assert_eq!(timestamp_ms(text), ms, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_keys_are_written_as_existing_nodes_write_them() {
+        for payload in [
+            "1.0",
+            "-0.0",
+            "1e-7",
+            "1e+30",
+            "0.9396554707778659",
+            "{\"a\":{\"y\":null,\"z\":[1,2.5,\"\u{e9}\"]},\"b\":1}",
+            // By code point, where the canonical form of 2.0 has it by UTF-16.
+            "{\"\u{fb33}\":1,\"\u{1f600}\":2}",
+            "\"\\u0001\\b\\t\\n\\f\\r\\\"\\\\/\u{7f}\u{2028}\"",
+        ] {
+            let report = report(&sealed(&[], payload));
+            assert!(report.is_valid(), "{payload}: {report:?}");
+        }
+        // Read in another order, it is still the same payload.
+        let sorted = sealed(&[], "{\"a\":1,\"b\":2}");
+        let mut swapped = sorted.clone();
+        swapped["payload"] = crate::domain::json::parse(b"{\"b\":2,\"a\":1}").unwrap();
+        assert!(report(&swapped).is_valid());
+        // But 1.0 and 1 are two.
+        let mut other = sealed(&[], "[1]");
+        other["payload"] = json!([1.0]);
+        assert_eq!(report(&other).code, Some(RejectCode::RejectHashMismatch));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_no_envelope_or_verifies(text: String, time in "[0-9TZ:.-]{0,32}") {
+            let payload = Value::from(text.as_str()).to_string();
+            prop_assert!(report(&sealed(&[], &payload)).is_valid());
+            let _ = timestamp_ms(&text);
+            let _ = timestamp_ms(&time);
+            let _ = id(&text);
+            let mut bad = sealed(&[], &payload);
+            bad["id"] = json!(text);
+            prop_assert!(!report(&bad).is_valid());
+        }
+    }
+}
