@@ -93,6 +93,7 @@ pub(super) fn complete_index(db: &Database) -> Result<(), String> {
     if is_indexed(db).map_err(text)? {
         return Ok(());
     }
+    tracing::info!("the envelope log has no index yet; it is made now, once");
     while let Some(start) = from {
         let (heads, next) = unindexed(db, start).map_err(text)??;
         if !heads.is_empty() {

@@ -100,26 +100,40 @@ fn write<'a>(
     let write = durable(db)?;
     let mut outcomes = Vec::new();
     {
-        let mut log = Log::open(&write)?;
-        let mut window = Window::open(&write)?;
+        // Opening a table costs as much as writing a row.
+        let (mut log, mut window) = (None, None);
         let mut closed = None;
         for op in ops {
             outcomes.push(match op {
-                Op::Append { head, json } => Outcome::Appended(match log.append(head, json)? {
-                    Some(existing) => Appended::Existing(existing),
-                    None => Appended::New,
-                }),
+                Op::Append { head, json } => {
+                    let log = or_open(&mut log, || Log::open(&write))?;
+                    Outcome::Appended(match log.append(head, json)? {
+                        Some(existing) => Appended::Existing(existing),
+                        None => Appended::New,
+                    })
+                }
                 Op::Record { nonce, content_hash, expires_ms, closed_until_ms } => {
                     closed = closed.max(Some(*closed_until_ms));
+                    let window = or_open(&mut window, || Window::open(&write))?;
                     Outcome::Recorded(window.record(nonce, content_hash, *expires_ms)?)
                 }
                 Op::Flush => Outcome::Flushed,
             });
         }
-        if let Some(closed) = closed {
+        if let (Some(closed), Some(mut window)) = (closed, window) {
             window.close(closed)?;
         }
     }
     write.commit()?;
     Ok(outcomes)
+}
+
+fn or_open<T>(
+    table: &mut Option<T>,
+    open: impl FnOnce() -> Result<T, redb::Error>,
+) -> Result<&mut T, redb::Error> {
+    match table {
+        Some(table) => Ok(table),
+        None => Ok(table.insert(open()?)),
+    }
 }

@@ -82,10 +82,13 @@ async fn the_log_is_listed_newest_first_in_pages() {
 #[tokio::test]
 async fn a_store_without_an_index_gets_one_when_it_is_opened() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), 0).unwrap();
-    for id in 0..600 {
-        append(&store, &sealed(id, i64::from(id % 7))).await;
+    let store = Arc::new(Store::open(dir.path(), 0).unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    for id in 0..300 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move { append(&store, &sealed(id, i64::from(id % 7))).await });
     }
+    tasks.join_all().await;
     let before = store.page(&all()).unwrap();
     drop(store);
     // As an earlier version left it; then as an earlier version used it again for one envelope.
