@@ -13,7 +13,7 @@ use bizra_omega::adapters::keystore::Keystore;
 use bizra_omega::adapters::store::Store;
 use bizra_omega::domain::bytes::from_hex;
 use bizra_omega::domain::digest::domain_separated_digest;
-use bizra_omega::domain::envelope::{Draft, EnvelopeId, Parent, Report, SealError, Sealed};
+use bizra_omega::domain::envelope::{Draft, EnvelopeId, Head, Parent, Report, SealError, Sealed};
 use bizra_omega::domain::id::NodeId;
 use bizra_omega::domain::identity::{
     Claim, IdentityError, IdentityInfo, KeyUse, VerifyError, verify_claim,
@@ -346,7 +346,7 @@ async fn a_full_window_refuses_and_can_be_tried_again() {
 async fn parents_are_looked_up_in_the_log() {
     let desk = desk().await;
     let parent = desk.create(&draft(1, json!("parent"))).await.unwrap();
-    let known = Parent { id: parent.id, content_hash: parent.content_hash().unwrap() };
+    let known = Parent { id: parent.id, content_hash: Head::of(&parent).unwrap().content_hash };
     let foreign = Parent { id: EnvelopeId([8; 16]), content_hash: [0; 32] };
     let lie = Parent { content_hash: [0; 32], ..known.clone() };
     let child = |id, provenance| Draft { provenance, ..draft(id, json!("child")) };

@@ -244,11 +244,6 @@ impl Sealed {
         let mine = fields(self);
         mine.is_some() && mine == fields(other)
     }
-
-    /// The hash its children name it by.
-    pub fn content_hash(&self) -> Option<[u8; 32]> {
-        bytes::from_hex(self.json.get("content_hash")?.as_str()?).ok()
-    }
 }
 
 /// Why an envelope could not be made.
