@@ -33,6 +33,10 @@ pub struct Config {
     pub chaos: Chaos,
     /// The gates that content passes.
     pub gates: Gates,
+    /// Proofs.
+    pub pci: Pci,
+    /// The store on disk.
+    pub store: Store,
     /// Text generation.
     pub inference: Inference,
     /// The peer network.
@@ -260,6 +264,30 @@ pub struct Gates {
     /// The constitution's file; `None` (written as an empty string) is the one built in.
     #[serde(with = "empty_is_none")]
     pub constitution: Option<PathBuf>,
+}
+
+/// `[pci]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pci {
+    /// Whether envelopes of version "1.0", which promise less, are verified and consumed as well.
+    pub accept_v1: bool,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// Bytes that stay free on the disk: with less, no envelope is made.
+    pub free_bytes_min: u64,
+}
+
+impl Default for Store {
+    /// What a full replay window, a transaction and the copy that the store keeps of each changed
+    /// page take, many times over.
+    fn default() -> Self {
+        Self { free_bytes_min: 256 << 20 }
+    }
 }
 
 /// `[inference]`

@@ -174,7 +174,7 @@ pub async fn start_with(
     let bound = TcpListener::bind(address).await;
     let listener = bound.map_err(|source| StartError::Bind { address, source })?;
     let address = listener.local_addr().unwrap_or(address);
-    let store = Arc::new(Store::open(&data_dir)?);
+    let store = Arc::new(Store::open(&data_dir, config.store.free_bytes_min)?);
 
     let metrics = Metrics::new();
     let events = Events::default();
@@ -188,10 +188,12 @@ pub async fn start_with(
     let (gate_chain_child, gate_chain) = plan.actor(gate_chain::NAME, move || judge.clone());
 
     let (issuer, log) = (identity.clone(), Arc::clone(&store));
+    let accept_v1 = config.pci.accept_v1;
     let (envelope_child, envelope) = plan.actor(envelope::NAME, move || envelope::Envelope {
         identity: issuer.clone(),
         store: Arc::clone(&log),
         limits: ReplayLimits::default(),
+        accept_v1,
         now_ms: clock::now_ms,
     });
 

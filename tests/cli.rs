@@ -70,6 +70,8 @@ fn where_no_node_runs_every_command_says_so() {
         &["actors"],
         &["actors", "stop", "identity"],
         &["models"],
+        &["envelope", "find", "x"],
+        &["envelope", "log"],
         &["generate", "hi"],
         &["gates", "check", "hi"],
         &["identity", "sign", "hi"],
@@ -144,6 +146,76 @@ fn an_envelope_is_checked_without_a_node() {
     assert_eq!(bizra(home.path(), &["envelope", "verify", "/nonexistent"]).0, 2);
     let wrong_time = ["envelope", "verify", file, "--at", "yesterday"];
     assert_eq!(bizra(home.path(), &wrong_time).0, 2);
+}
+
+/// As [`bizra`], with `input` as standard input.
+fn bizra_reading(home: &Path, args: &[&str], input: &[u8]) -> (i32, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bizra"))
+        .args(args)
+        .env_clear()
+        .env("HOME", home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    // It may stop reading before the end, and then the pipe breaks.
+    let writer = std::thread::spawn(move || _ = stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    told(output)
+}
+
+#[test]
+fn whatever_is_no_envelope_is_invalid_and_what_cannot_be_read_is_wrong_usage() {
+    let home = tempfile::tempdir().unwrap();
+    let huge = vec![b' '; 3 << 20];
+    let deep = vec![b'['; 1 << 20];
+    for (input, code) in [
+        (&b""[..], "RejectSchema"),
+        (b"\x00\xff\xfe\x80", "RejectSchema"),
+        (b"{}", "RejectMissingField"),
+        (b"\xef\xbb\xbf{}", "RejectSchema"),
+        (&huge, "RejectSchema"),
+        (&deep, "RejectSchema"),
+    ] {
+        let path = home.path().join("input");
+        std::fs::write(&path, input).unwrap();
+        for (args, input) in [
+            (["envelope", "verify", "-"], input),
+            (["envelope", "verify", path.to_str().unwrap()], b""),
+        ] {
+            let (status, out, errors) = bizra_reading(home.path(), &args, input);
+            assert_eq!((status, errors.as_str()), (1, ""), "{args:?}");
+            assert!(out.contains(code), "{args:?}: {out}");
+        }
+        let (status, _, errors) = bizra_reading(home.path(), &["envelope", "inspect", "-"], input);
+        assert_eq!((status, errors.as_str()), (i32::from(input != b"{}"), ""));
+    }
+    let folder = home.path().to_str().unwrap();
+    for command in ["verify", "inspect"] {
+        for unreadable in [folder, "/nonexistent/file", ""] {
+            let (status, out, errors) = bizra(home.path(), &["envelope", command, unreadable]);
+            assert_eq!(status, 2, "{command} {unreadable:?}: {out} {errors}");
+        }
+        assert_eq!(bizra(home.path(), &["envelope", command]).0, 2);
+    }
+}
+
+#[test]
+fn an_old_envelope_is_checked_only_when_asked() {
+    let home = tempfile::tempdir().unwrap();
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("vectors/pci.json")).unwrap();
+    let old = vectors["old_envelopes"][0]["envelope_utf8"].as_str().unwrap().as_bytes();
+    let args = ["envelope", "verify", "--at", "2099-01-01T00:10:00Z", "-"];
+    let (status, out, _) = bizra_reading(home.path(), &args, old);
+    assert!(status == 1 && out.contains("RejectVersion"), "{out}");
+    let args = [&args[..], &["--accept-v1"]].concat();
+    let (status, out, _) = bizra_reading(home.path(), &args, old);
+    assert!(status == 0 && out.contains("version 1.0: of public_key only"), "{out}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ async fn court_in(
     file: Option<PathBuf>,
 ) -> Court {
     let settings = settings(Strategy::OneForOne);
-    let store = Arc::new(Store::open(dir.path()).unwrap());
+    let store = Arc::new(Store::open(dir.path(), 0).unwrap());
     let judge = GateChain::new(constitution, file, store, &settings.metrics);
     let make = move || judge.clone();
     let (child, gates) =

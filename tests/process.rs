@@ -66,7 +66,7 @@ async fn what_was_acknowledged_survives_a_kill() {
         assert_eq!(again["code"], "RejectReplay", "{again}");
     }
     process.child.kill().await.unwrap();
-    let store = bizra_omega::adapters::store::Store::open(folder.path());
+    let store = bizra_omega::adapters::store::Store::open(folder.path(), 0);
     let store = store.unwrap();
     for envelope in &sealed {
         let id = envelope["id"].as_str().unwrap().strip_prefix("pci_").unwrap();
@@ -74,6 +74,101 @@ async fn what_was_acknowledged_survives_a_kill() {
         let id = bizra_omega::domain::envelope::EnvelopeId(id);
         assert!(store.find_envelope(id).unwrap().is_some(), "{envelope} was lost");
     }
+}
+
+/// Ten thousand live envelopes of one sender are the most that are remembered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_with_a_full_window_is_refused_and_others_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path()).await;
+    let (_, status) = process.client().get("/status").await;
+    process.child.kill().await.unwrap();
+    let key = |hex: &Value| bizra_omega::domain::bytes::from_hex(hex.as_str().unwrap()).unwrap();
+    let public_key: [u8; 32] = key(&status["public_key"]);
+    let store = bizra_omega::adapters::store::Store::open(folder.path(), 0).unwrap();
+    let store = std::sync::Arc::new(store);
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..10_000_u32 {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        let id = bizra_omega::domain::envelope::EnvelopeId(id);
+        let nonce = bizra_omega::domain::replay::Nonce { public_key, id };
+        let store = std::sync::Arc::clone(&store);
+        tasks.spawn(async move { store.record_nonce(nonce, [0; 32], i64::MAX, 0).await.unwrap() });
+        while tasks.len() > 500 {
+            tasks.join_next().await.unwrap().unwrap();
+        }
+    }
+    tasks.join_all().await;
+    drop(store);
+
+    let process = Process::start(folder.path()).await;
+    let client = process.client();
+    let (_, mut made) = client.envelope(json!(1)).await;
+    let path = "/pci/envelope/verify?consume=true";
+    let (_, full) = client.post(path, &made["envelope"].take()).await;
+    assert_eq!(full["code"], "RejectQuota", "{full}");
+    // Another key of the same keystore is another sender.
+    client.post("/identity/generate", &json!({})).await;
+    let (_, mut made) = client.envelope(json!(1)).await;
+    let (_, taken) = client.post(path, &made["envelope"].take()).await;
+    assert_eq!(taken["valid"], true, "{taken}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn below_the_floor_of_the_disk_nothing_is_made_and_the_node_stays_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path()).await;
+    let (_, mut made) = process.client().envelope(json!(1)).await;
+    let envelope = made["envelope"].take();
+    process.child.kill().await.unwrap();
+    let floor = [("BIZRA_STORE__FREE_BYTES_MIN", "1125899906842624")];
+    let process = Process::start_with(folder.path(), &floor).await;
+    let client = process.client();
+    let (status, refused) = client.envelope(json!(2)).await;
+    assert_eq!((status, &refused["code"]), (507, &json!("DISK_FULL")), "{refused}");
+    assert_eq!(refused["details"], "RejectQuota");
+    // What is small and bounded goes on, and so does reading.
+    let (_, taken) = client.post("/pci/envelope/verify?consume=true", &envelope).await;
+    assert_eq!(taken["valid"], true, "{taken}");
+    let (status, found) =
+        client.get(&format!("/pci/envelope/{}", envelope["id"].as_str().unwrap())).await;
+    assert_eq!((status, &found["envelope"]), (200, &envelope));
+    assert_eq!(client.get("/health").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_finds_and_lists_what_was_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path()).await;
+    let url = format!("http://{}", process.address);
+    let bizra = |args: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_bizra"));
+        command.args(["--url", &url, "--data-dir"]).arg(folder.path()).args(args).env_clear();
+        async move {
+            let output = command.output().await.unwrap();
+            let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            (output.status.code().unwrap(), text)
+        }
+    };
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        let (_, made) = process.client().envelope(json!(n)).await;
+        ids.push(made["id"].as_str().unwrap().to_owned());
+    }
+    let (code, found) = bizra(&["envelope", "find", &ids[1]]).await;
+    assert!(code == 0 && found.contains("issued") && found.contains(&ids[1]), "{found}");
+    let (code, unknown) = bizra(&["envelope", "find", &format!("pci_{}", "0".repeat(32))]).await;
+    assert!(code == 1 && unknown.contains("made no envelope"), "{unknown}");
+    let (code, page) = bizra(&["envelope", "log", "--limit", "2"]).await;
+    let after = page.lines().last().unwrap().strip_prefix("for more: --after ").unwrap();
+    assert!(code == 0 && ids.iter().filter(|id| page.contains(*id)).count() == 2, "{page}");
+    let (code, rest) = bizra(&["envelope", "log", "--after", after]).await;
+    assert!(code == 0 && ids.iter().all(|id| page.contains(id) != rest.contains(id)), "{rest}");
+    let (code, none) = bizra(&["envelope", "log", "--since", "9999-01-01T00:00:00Z"]).await;
+    assert!(code == 0 && none.lines().count() == 1, "{none}");
+    assert_eq!(bizra(&["envelope", "log", "--since", "yesterday"]).await.0, 1);
+    assert_eq!(bizra(&["envelope", "log", "--limit", "none"]).await.0, 2);
 }
 
 async fn until_ready(client: &Client) {

@@ -1,5 +1,7 @@
 //! The identity and envelope actors, under a supervisor: what they promise, over restarts too.
 
+#[path = "proof/log.rs"]
+mod log;
 mod support;
 
 use std::sync::Arc;
@@ -9,8 +11,9 @@ use bizra_omega::actors::envelope::Envelope;
 use bizra_omega::actors::identity::Identity;
 use bizra_omega::adapters::keystore::Keystore;
 use bizra_omega::adapters::store::Store;
+use bizra_omega::domain::bytes::from_hex;
 use bizra_omega::domain::digest::domain_separated_digest;
-use bizra_omega::domain::envelope::{Draft, EnvelopeId, Parent, Report, SealError, Sealed};
+use bizra_omega::domain::envelope::{Draft, EnvelopeId, Head, Parent, Report, SealError, Sealed};
 use bizra_omega::domain::id::NodeId;
 use bizra_omega::domain::identity::{
     Claim, IdentityError, IdentityInfo, KeyUse, VerifyError, verify_claim,
@@ -48,17 +51,27 @@ async fn desk() -> Desk {
 
 async fn desk_with(now_ms: fn() -> i64, limits: ReplayLimits) -> Desk {
     let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), 0).unwrap();
+    desk_over(now_ms, limits, store, dir).await
+}
+
+async fn desk_over(
+    now_ms: fn() -> i64,
+    limits: ReplayLimits,
+    store: Store,
+    dir: tempfile::TempDir,
+) -> Desk {
     let settings = settings(Strategy::OneForOne);
     let metrics = &settings.metrics;
     let keystore = Arc::new(Keystore::new(dir.path()));
     let make = move || Identity { keystore: Arc::clone(&keystore) };
     let (identity_child, identity) =
         ChildSpec::actor("identity", permanent(), SECOND, 256, metrics, make);
-    let store = Arc::new(Store::open(dir.path()).unwrap());
+    let store = Arc::new(store);
     let (signer, log) = (identity.clone(), Arc::clone(&store));
     let make = move || {
         let (identity, store) = (signer.clone(), Arc::clone(&log));
-        Envelope { identity, store, limits, now_ms }
+        Envelope { identity, store, limits, accept_v1: true, now_ms }
     };
     let (envelope_child, envelope) =
         ChildSpec::actor("envelope", permanent(), SECOND, 256, metrics, make);
@@ -333,7 +346,7 @@ async fn a_full_window_refuses_and_can_be_tried_again() {
 async fn parents_are_looked_up_in_the_log() {
     let desk = desk().await;
     let parent = desk.create(&draft(1, json!("parent"))).await.unwrap();
-    let known = Parent { id: parent.id, content_hash: parent.content_hash().unwrap() };
+    let known = Parent { id: parent.id, content_hash: Head::of(&parent).unwrap().content_hash };
     let foreign = Parent { id: EnvelopeId([8; 16]), content_hash: [0; 32] };
     let lie = Parent { content_hash: [0; 32], ..known.clone() };
     let child = |id, provenance| Draft { provenance, ..draft(id, json!("child")) };
@@ -360,4 +373,19 @@ async fn nothing_is_promised_when_the_store_cannot_write() {
     assert!(matches!(refused, Err(SealError::Unavailable(_))), "{refused:?}");
     assert_eq!(desk.consume(&sealed.json).await.code, Some(RejectCode::RejectInternal));
     assert!(desk.verify(&sealed.json).await.is_valid());
+}
+
+#[tokio::test]
+async fn near_a_full_disk_no_envelope_is_made_and_consuming_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), u64::MAX).unwrap();
+    let desk = desk_over(noon, ReplayLimits::default(), store, dir).await;
+    let refused = desk.create(&draft(1, json!(1))).await;
+    assert!(matches!(refused, Err(SealError::Full(_))), "{refused:?}");
+    let key = bizra_omega::domain::identity::NodeKey::from_secret(&[9; 32]);
+    let unsigned = draft(1, json!(1)).prepare(key.public_key()).unwrap();
+    let signed = key.sign(KeyUse::Envelope, unsigned.signing_bytes());
+    let sealed = unsigned.finish(&signed).unwrap();
+    assert!(desk.consume(&sealed.json).await.is_valid());
+    assert_eq!(desk.store.broken(), None);
 }

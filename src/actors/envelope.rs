@@ -11,16 +11,19 @@ use serde_json::Value;
 
 use crate::actor::{Actor, Failure, Turn};
 use crate::adapters::store::{Appended, Recorded, Store, StoreError};
+use crate::domain::envelope::log::PAGE_MAX;
 use crate::domain::envelope::{
-    Draft, EnvelopeId, Options, Parent, Report, SealError, Sealed, Unsigned, Verified, examine,
+    Draft, EnvelopeId, Head, Options, Page, Report, SealError, Sealed, Unsigned, Verified, examine,
 };
 use crate::domain::id::NodeId;
 use crate::domain::identity::{KeyUse, PublicKey};
 use crate::domain::reject::RejectCode;
 use crate::domain::replay::{Nonce, ReplayError, ReplayLimits, ReplayWindow};
-use crate::messages::addr::{Addr, CallError, Deadline, Reply};
-use crate::messages::envelope::{EnvelopeMsg, Issuer};
+use crate::messages::addr::{Addr, CallError, Deadline, Reply, unless_abandoned};
+use crate::messages::envelope::{BATCH_BYTES_MAX, BATCH_MAX, EnvelopeMsg, Issuer};
 use crate::messages::identity::IdentityMsg;
+
+mod batch;
 
 /// The actor's name.
 pub const NAME: &str = "envelope";
@@ -40,6 +43,8 @@ pub struct Envelope {
     pub store: Arc<Store>,
     /// How much the replay window remembers.
     pub limits: ReplayLimits,
+    /// Whether envelopes of version "1.0" are read as well.
+    pub accept_v1: bool,
     /// The wall clock, in milliseconds since the Unix epoch: [`crate::clock::now_ms`] outside tests.
     pub now_ms: fn() -> i64,
 }
@@ -49,6 +54,7 @@ pub struct Envelope {
 pub struct Desk {
     identity: Addr<IdentityMsg>,
     store: Arc<Store>,
+    accept_v1: bool,
     now_ms: fn() -> i64,
     window: Mutex<ReplayWindow>,
     /// The key that signed last. Only a guess at the next: the signature says who made it.
@@ -61,7 +67,8 @@ impl Actor for Envelope {
 
     async fn start(&self) -> Result<Arc<Desk>, Failure> {
         let store = Arc::clone(&self.store);
-        let replay = tokio::task::spawn_blocking(move || store.load_replay()).await??;
+        let nonces_max = self.limits.nonces_max;
+        let replay = tokio::task::spawn_blocking(move || store.load_replay(nonces_max)).await??;
         let mut window = ReplayWindow::new(self.limits, replay.closed_until_ms);
         for (nonce, expires_ms) in replay.nonces {
             window.restore(nonce, expires_ms);
@@ -69,6 +76,7 @@ impl Actor for Envelope {
         Ok(Arc::new(Desk {
             identity: self.identity.clone(),
             store: Arc::clone(&self.store),
+            accept_v1: self.accept_v1,
             now_ms: self.now_ms,
             window: Mutex::new(window),
             key: ArcSwapOption::empty(),
@@ -90,11 +98,20 @@ impl Actor for Envelope {
             EnvelopeMsg::Verify { bytes, reply } => turn.spawn(async move {
                 reply.send(desk.verify(bytes).await);
             }),
+            EnvelopeMsg::VerifyMany { items, mut reply } => turn.spawn(async move {
+                let verified = unless_abandoned(&mut reply, desk.verify_many(items)).await;
+                if let Some(Some(reports)) = verified {
+                    reply.send(reports);
+                }
+            }),
             EnvelopeMsg::Consume { bytes, reply } => turn.spawn(async move {
                 reply.send(desk.consume(bytes, deadline).await);
             }),
             EnvelopeMsg::Find { id, reply } => turn.spawn(async move {
                 reply.send(desk.find(id).await);
+            }),
+            EnvelopeMsg::Log { page, reply } => turn.spawn(async move {
+                reply.send(desk.log(page).await);
             }),
             EnvelopeMsg::Issuer { reply } => turn.spawn(async move {
                 reply.send(desk.issuer(deadline).await);
@@ -118,7 +135,12 @@ impl Desk {
         let unsigned = prepared.map_err(unavailable)??;
         let sealed = self.sign(unsigned, key, deadline).await?;
         let id = sealed.id;
-        match self.store.append_envelope(id, sealed.to_bytes()).await.map_err(unavailable)? {
+        let head = Head::of(&sealed).map_err(SealError::Unavailable)?;
+        let appended = self.store.append_envelope(head, sealed.to_bytes()).await;
+        match appended.map_err(|error| match error {
+            StoreError::DiskFull { .. } => SealError::Full(error.to_string()),
+            _ => unavailable(error),
+        })? {
             Appended::New => Ok(sealed),
             Appended::Existing(bytes) => {
                 let logged = read_logged(id, &bytes)?;
@@ -160,9 +182,32 @@ impl Desk {
     async fn verify(&self, bytes: Bytes) -> Report {
         let (report, verified) = self.examine(bytes, None).await;
         match verified {
-            Some(verified) => self.resolve(report, verified.provenance).await,
+            Some(verified) => self.resolve(report, verified).await,
             None => report,
         }
+    }
+
+    async fn verify_many(&self, items: Vec<Bytes>) -> Option<Vec<Report>> {
+        let bytes: usize = items.iter().map(Bytes::len).sum();
+        if items.len() > BATCH_MAX || bytes > BATCH_BYTES_MAX {
+            let mut report = Report::default();
+            let error = format!(
+                "a batch has at most {BATCH_MAX} envelopes with {BATCH_BYTES_MAX} bytes in all"
+            );
+            report.refuse("batch", RejectCode::RejectQuota, error);
+            return Some(vec![report; items.len()]);
+        }
+        let (store, options) = (Arc::clone(&self.store), self.options(None));
+        // One moment for all of them.
+        let now_ms = (self.now_ms)();
+        batch::judge_all(items, move |bytes| {
+            let (mut report, verified) = examine(bytes, now_ms, &options);
+            if let Some(verified) = verified {
+                add_provenance(&mut report, &store, &verified);
+            }
+            report
+        })
+        .await
     }
 
     async fn consume(&self, bytes: Bytes, deadline: Deadline) -> Report {
@@ -183,7 +228,11 @@ impl Desk {
                 return report;
             }
         }
-        self.resolve(report, verified.provenance).await
+        self.resolve(report, verified).await
+    }
+
+    fn options(&self, readers: Option<Vec<NodeId>>) -> Options {
+        Options { readers, accept_v1: self.accept_v1, ..Options::default() }
     }
 
     async fn examine(
@@ -191,7 +240,7 @@ impl Desk {
         bytes: Bytes,
         readers: Option<Vec<NodeId>>,
     ) -> (Report, Option<Verified>) {
-        let options = Options { readers, ..Options::default() };
+        let options = self.options(readers);
         let now_ms = (self.now_ms)();
         let is_large = bytes.len() >= LARGE_BYTES;
         let examined = beside(is_large, move || examine(&bytes, now_ms, &options)).await;
@@ -222,7 +271,8 @@ impl Desk {
             })?;
             window.closed_until_ms()
         };
-        match self.store.record_nonce(nonce, expires_ms, closed_until_ms).await {
+        let content = *verified.content_hash.as_bytes();
+        match self.store.record_nonce(nonce, content, expires_ms, closed_until_ms).await {
             Ok(Recorded::New) => Ok(()),
             Ok(Recorded::Seen) => Err((RejectCode::RejectReplay, ReplayError::Seen.to_string())),
             Err(error) => {
@@ -241,22 +291,20 @@ impl Desk {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks the parents up in the log. Those that were not made here stay unresolved, which is no
-    /// fault; one that was made here with other content is a lie.
-    async fn resolve(&self, mut report: Report, parents: Vec<Parent>) -> Report {
-        if parents.is_empty() {
+    async fn resolve(&self, mut report: Report, verified: Verified) -> Report {
+        if verified.parents() == 0 {
             return report;
         }
         let store = Arc::clone(&self.store);
-        let look_up = move || resolve(&store, &parents);
-        match beside(true, look_up).await {
-            Ok(Ok(found)) => report.pass("provenance", Some(found)),
-            Ok(Err((code, error))) => report.refuse("provenance", code, error),
-            Err(error) => {
-                report.refuse("provenance", RejectCode::RejectInternal, error.to_string());
-            }
-        }
-        report
+        let resolved = beside(true, move || {
+            add_provenance(&mut report, &store, &verified);
+            report
+        });
+        resolved.await.unwrap_or_else(|error| {
+            let mut report = Report::default();
+            report.refuse("provenance", RejectCode::RejectInternal, error.to_string());
+            report
+        })
     }
 
     async fn find(&self, id: EnvelopeId) -> Result<Option<Sealed>, SealError> {
@@ -264,6 +312,13 @@ impl Desk {
         let found = beside(true, move || store.find_envelope(id)).await;
         let found = found.map_err(unavailable)?.map_err(unavailable)?;
         found.map(|bytes| read_logged(id, &bytes)).transpose()
+    }
+
+    async fn log(&self, mut page: Page) -> Result<Vec<Head>, SealError> {
+        page.limit = page.limit.min(PAGE_MAX);
+        let store = Arc::clone(&self.store);
+        let listed = beside(true, move || store.page(&page)).await;
+        listed.map_err(unavailable)?.map_err(unavailable)
     }
 
     async fn issuer(&self, deadline: Deadline) -> Result<Issuer, SealError> {
@@ -283,22 +338,38 @@ impl Desk {
     }
 }
 
-fn resolve(store: &Store, parents: &[Parent]) -> Result<String, (RejectCode, String)> {
-    let internal = |error: String| (RejectCode::RejectInternal, error);
-    let mut unresolved = 0;
-    for parent in parents {
-        let found = store.find_envelope(parent.id).map_err(|error| internal(error.to_string()))?;
-        let Some(bytes) = found else {
-            unresolved += 1;
-            continue;
-        };
-        let made = read_logged(parent.id, &bytes).map_err(|error| internal(error.to_string()))?;
-        if made.content_hash() != Some(parent.content_hash) {
-            let error = format!("parent {} was made here with another content hash", parent.id);
-            return Err((RejectCode::RejectHashMismatch, error));
+/// Adds the check of the parents, if there are any.
+fn add_provenance(report: &mut Report, store: &Store, verified: &Verified) {
+    if verified.parents() == 0 {
+        return;
+    }
+    match resolve(store, verified) {
+        Ok(found) => report.pass("provenance", Some(found)),
+        Err((code, error)) => report.refuse("provenance", code, error),
+    }
+}
+
+/// Looks the parents up among the envelopes that were made here, and those that were consumed here
+/// and have not expired. Any other stays unresolved, which is no fault; one that was made here with
+/// other content is a lie. Parents of parents were looked at when those were verified, so that one
+/// envelope costs at most [`PARENTS_MAX`](crate::domain::envelope::PARENTS_MAX) looks.
+fn resolve(store: &Store, verified: &Verified) -> Result<String, (RejectCode, String)> {
+    let internal = |error: StoreError| (RejectCode::RejectInternal, error.to_string());
+    let mut unresolved = verified.parents_by_id;
+    for parent in &verified.provenance {
+        match store.find_head(parent.id).map_err(internal)? {
+            Some(head) if head.content_hash == parent.content_hash => (),
+            Some(_) => {
+                let error = format!("parent {} was made here with another content hash", parent.id);
+                return Err((RejectCode::RejectHashMismatch, error));
+            }
+            None => {
+                let known = store.is_consumed(parent.id, &parent.content_hash);
+                unresolved += usize::from(!known.map_err(internal)?);
+            }
         }
     }
-    let all = parents.len();
+    let all = verified.parents();
     Ok(match unresolved {
         0 => format!("resolved: {all} of {all} parents"),
         _ => format!("unresolved: {unresolved} of {all} parents"),

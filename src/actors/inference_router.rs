@@ -160,7 +160,9 @@ impl InferenceRouter {
         let sealed = self.envelope.call(deadline, create).await.map_err(unanswered)?;
         let envelope = sealed.map_err(|error| match error {
             SealError::Invalid(reason) => InferenceError::Failed(reason),
-            SealError::Unavailable(reason) => InferenceError::Unavailable(reason),
+            SealError::Unavailable(reason) | SealError::Full(reason) => {
+                InferenceError::Unavailable(reason)
+            }
         })?;
         Ok(Answer {
             requested_tier: request.tier,

@@ -5,23 +5,30 @@
 //! so that many callers share the cost of one flush to disk; a lone operation waits for nobody.
 //! Nothing is acknowledged before its transaction is on disk. After the first write error the
 //! store only reads: what a disk accepts after a failed flush is not known.
+//!
+//! The log is never shortened, so it ends where the disk does. Before that, when less is free than a
+//! floor, envelopes are refused while nonces are still written, whose number is bounded.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use redb::backends::FileBackend;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, TableError, WriteTransaction};
 use tokio::sync::oneshot;
 
-use crate::domain::envelope::EnvelopeId;
+use crate::domain::envelope::{EnvelopeId, Head, Page};
 use crate::domain::replay::Nonce;
-use crate::domain::trust::Change;
 
+mod log;
+mod replay;
 mod standings;
+mod writer;
+
+use writer::{Job, Op, Outcome, write_all};
 
 /// Name of the file in the data directory.
 const FILE: &str = "node.redb";
@@ -37,18 +44,6 @@ const WAITING_MAX: usize = 1024;
 
 /// Memory for pages. The library's own default is a gibibyte.
 const CACHE_BYTES: usize = 32 << 20;
-
-/// Expired nonces removed in one transaction, so that a long pause does not make it a long one.
-const EXPIRED_MAX: usize = 512;
-
-/// Envelope id to the envelope's JSON.
-const ENVELOPES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("envelopes");
-/// Public key and envelope id to when it expires, in milliseconds.
-const NONCES: TableDefinition<'_, &[u8; 48], i64> = TableDefinition::new("nonces");
-/// The same by expiry.
-const EXPIRIES: TableDefinition<'_, (i64, &[u8; 48]), ()> = TableDefinition::new("nonce_expiries");
-const META: TableDefinition<'_, &str, i64> = TableDefinition::new("meta");
-const CLOSED_UNTIL: &str = "replay_closed_until_ms";
 
 /// Why the store did not do its part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +65,14 @@ pub enum StoreError {
     /// Too much waits to be written.
     #[error("store is busy: {WAITING_MAX} operations wait already")]
     Busy,
+    /// So little of the disk is free that the log may not grow.
+    #[error("{free} bytes of the disk are free; below {free_min} no envelope is made")]
+    DiskFull {
+        /// Bytes that are free.
+        free: u64,
+        /// The floor.
+        free_min: u64,
+    },
     /// It was closed.
     #[error("store is closed")]
     Closed,
@@ -102,26 +105,22 @@ pub struct Replay {
     pub closed_until_ms: i64,
 }
 
-#[derive(Debug)]
-enum Op {
-    Append { id: EnvelopeId, json: Vec<u8> },
-    Record { nonce: Nonce, expires_ms: i64, closed_until_ms: i64 },
-    Stand(Change),
-    Flush,
+/// When the log may not grow any more.
+struct Floor {
+    free_bytes_min: u64,
+    /// What may still be written; `None` if that cannot be told, which stops nothing.
+    free_bytes: Box<dyn Fn() -> Option<u64> + Send>,
 }
 
-#[derive(Debug)]
-enum Outcome {
-    Appended(Appended),
-    Recorded(Recorded),
-    Stood,
-    Flushed,
-}
-
-#[derive(Debug)]
-struct Job {
-    op: Op,
-    reply: oneshot::Sender<Result<Outcome, StoreError>>,
+impl Floor {
+    fn check(&self) -> Result<(), StoreError> {
+        match (self.free_bytes)() {
+            Some(free) if free < self.free_bytes_min => {
+                Err(StoreError::DiskFull { free, free_min: self.free_bytes_min })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// An open store. It is opened once and shared by everybody who uses it.
@@ -135,11 +134,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or makes `node.redb` (mode 0600) in the data directory.
+    /// Opens or makes `node.redb` (mode 0600) in the data directory. No envelope is logged while
+    /// less than `free_bytes_min` of its file system is free. The first time that a store of an
+    /// earlier version is opened, every envelope in it is read once.
     ///
     /// # Errors
     /// [`StoreError::Open`] with the file's name, also if another process has it open.
-    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+    pub fn open(data_dir: &Path, free_bytes_min: u64) -> Result<Self, StoreError> {
         let path = data_dir.join(FILE);
         let fail = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
         let file = OpenOptions::new()
@@ -158,50 +159,52 @@ impl Store {
         // The file itself is durable only when its directory is.
         let synced = File::open(data_dir).and_then(|dir| dir.sync_all());
         synced.map_err(|error| fail(error.to_string()))?;
-        Self::start(db).map_err(|error| fail(error.to_string()))
+        let dir = data_dir.to_owned();
+        let free_bytes = Box::new(move || free_bytes(&dir));
+        Self::start(db, Floor { free_bytes_min, free_bytes }).map_err(fail)
     }
 
-    fn start(db: Database) -> std::io::Result<Self> {
+    fn start(db: Database, floor: Floor) -> Result<Self, String> {
+        log::complete_index(&db)?;
         let db = Arc::new(db);
         let broken = Arc::new(OnceLock::new());
         let (queue, jobs) = sync_channel(WAITING_MAX);
         let writer = std::thread::Builder::new().name("store".to_owned()).spawn({
             let (db, broken) = (Arc::clone(&db), Arc::clone(&broken));
-            move || write_all(&db, &jobs, &broken)
-        })?;
+            move || write_all(&db, &jobs, &broken, &floor)
+        });
+        let writer = writer.map_err(|error| error.to_string())?;
         let (queue, writer) = (Mutex::new(Some(queue)), Mutex::new(Some(writer)));
         Ok(Self { db, queue, writer, broken })
     }
 
-    /// Logs an envelope, unless its id is in the log. Answers when the log is on disk.
+    /// Logs an envelope with its head, unless its id is in the log. Answers when the log is on disk.
     ///
     /// # Errors
     /// [`StoreError`]; it is then not known to be on disk.
-    pub async fn append_envelope(
-        &self,
-        id: EnvelopeId,
-        json: Vec<u8>,
-    ) -> Result<Appended, StoreError> {
-        match self.submit(Op::Append { id, json }).await? {
+    pub async fn append_envelope(&self, head: Head, json: Vec<u8>) -> Result<Appended, StoreError> {
+        match self.submit(Op::Append { head, json }).await? {
             Outcome::Appended(appended) => Ok(appended),
-            Outcome::Recorded(_) | Outcome::Stood | Outcome::Flushed => Err(StoreError::Closed),
+            _ => Err(StoreError::Closed),
         }
     }
 
-    /// Records a nonce, unless it is recorded, and removes those that expire up to
-    /// `closed_until_ms`. Answers when that is on disk.
+    /// Records a nonce and the content it came with, unless it is recorded, and removes those that
+    /// expire up to `closed_until_ms`. Answers when that is on disk.
     ///
     /// # Errors
     /// As [`Store::append_envelope`].
     pub async fn record_nonce(
         &self,
         nonce: Nonce,
+        content_hash: [u8; 32],
         expires_ms: i64,
         closed_until_ms: i64,
     ) -> Result<Recorded, StoreError> {
-        match self.submit(Op::Record { nonce, expires_ms, closed_until_ms }).await? {
+        let op = Op::Record { nonce, content_hash, expires_ms, closed_until_ms };
+        match self.submit(op).await? {
             Outcome::Recorded(recorded) => Ok(recorded),
-            Outcome::Appended(_) | Outcome::Stood | Outcome::Flushed => Err(StoreError::Closed),
+            _ => Err(StoreError::Closed),
         }
     }
 
@@ -218,36 +221,48 @@ impl Store {
     /// # Errors
     /// [`StoreError::Read`].
     pub fn find_envelope(&self, id: EnvelopeId) -> Result<Option<Vec<u8>>, StoreError> {
-        let find = || -> Result<Option<Vec<u8>>, redb::Error> {
-            let read = self.db.begin_read()?;
-            let Some(table) = unless_absent(read.open_table(ENVELOPES))? else { return Ok(None) };
-            Ok(table.get(&id.0)?.map(|json| json.value().to_vec()))
-        };
-        find().map_err(|error| StoreError::Read(error.to_string()))
+        self.read(|read| log::find(read, id))
     }
 
-    /// Reads the replay window. Reads the disk: not for a thread that must not wait.
+    /// Looks up the head of a logged envelope. Reads the disk.
     ///
     /// # Errors
     /// [`StoreError::Read`].
-    pub fn load_replay(&self) -> Result<Replay, StoreError> {
-        let load = || -> Result<Replay, redb::Error> {
-            let read = self.db.begin_read()?;
-            let mut replay = Replay { nonces: Vec::new(), closed_until_ms: i64::MIN };
-            if let Some(table) = unless_absent(read.open_table(META))?
-                && let Some(closed) = table.get(CLOSED_UNTIL)?
-            {
-                replay.closed_until_ms = closed.value();
-            }
-            if let Some(table) = unless_absent(read.open_table(NONCES))? {
-                for entry in table.iter()? {
-                    let (key, expires_ms) = entry?;
-                    replay.nonces.push((from_key(key.value()), expires_ms.value()));
-                }
-            }
-            Ok(replay)
-        };
-        load().map_err(|error| StoreError::Read(error.to_string()))
+    pub fn find_head(&self, id: EnvelopeId) -> Result<Option<Head>, StoreError> {
+        self.read(|read| log::head(read, id))
+    }
+
+    /// Lists a page of the log, newest first. Reads the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`].
+    pub fn page(&self, page: &Page) -> Result<Vec<Head>, StoreError> {
+        self.read(|read| log::page(read, page))
+    }
+
+    /// Whether an envelope of this id and content was consumed and has not expired. Reads the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`].
+    pub fn is_consumed(&self, id: EnvelopeId, content: &[u8; 32]) -> Result<bool, StoreError> {
+        self.read(|read| replay::is_consumed(read, id, content))
+    }
+
+    /// Reads the replay window, at most `nonces_max` of the nonces that live longest; if there are
+    /// more, it is closed up to the expiry of the others. Reads the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`].
+    pub fn load_replay(&self, nonces_max: usize) -> Result<Replay, StoreError> {
+        self.read(|read| replay::load(read, nonces_max))
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let begun = self.db.begin_read().map_err(redb::Error::from);
+        begun.and_then(|begun| read(&begun)).map_err(|error| StoreError::Read(error.to_string()))
     }
 
     /// Writes what waits and closes the writer; reading goes on. Waits for the disk.
@@ -285,6 +300,22 @@ impl Drop for Store {
     }
 }
 
+/// What an ordinary user may still write in the file system of `path`, in bytes; `None` if the system
+/// does not tell.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    stat.f_bavail.checked_mul(stat.f_frsize)
+}
+
+/// A transaction that is on disk when it is committed.
+fn durable(db: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut write = db.begin_write()?;
+    write.set_durability(Durability::Immediate)?;
+    // A second flush now, and no walk through the whole file after a crash.
+    write.set_quick_repair(true);
+    Ok(write)
+}
+
 /// A table that nothing was ever written to does not exist yet.
 fn unless_absent<T>(opened: Result<T, TableError>) -> Result<Option<T>, redb::Error> {
     match opened {
@@ -292,126 +323,6 @@ fn unless_absent<T>(opened: Result<T, TableError>) -> Result<Option<T>, redb::Er
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-fn write_all(db: &Database, jobs: &Receiver<Job>, broken: &OnceLock<String>) {
-    while let Ok(first) = jobs.recv() {
-        let mut bytes = size(&first.op);
-        let mut batch = vec![first];
-        while batch.len() < BATCH_MAX
-            && bytes < BATCH_BYTES_MAX
-            && let Ok(job) = jobs.try_recv()
-        {
-            bytes += size(&job.op);
-            batch.push(job);
-        }
-        if broken.get().is_none() {
-            let ops = batch.iter().map(|job| &job.op);
-            match write(db, ops) {
-                Ok(outcomes) => {
-                    for (job, outcome) in batch.into_iter().zip(outcomes) {
-                        // Who waited may have left; what is written is written.
-                        let _ = job.reply.send(Ok(outcome));
-                    }
-                    continue;
-                }
-                Err(error) => _ = broken.set(error.to_string()),
-            }
-        }
-        let reason = broken.get().cloned().unwrap_or_default();
-        for job in batch {
-            let _ = job.reply.send(Err(StoreError::ReadOnly(reason.clone())));
-        }
-    }
-}
-
-fn size(op: &Op) -> usize {
-    match op {
-        Op::Append { json, .. } => json.len(),
-        Op::Record { .. } | Op::Stand(_) | Op::Flush => 0,
-    }
-}
-
-fn write<'a>(
-    db: &Database,
-    ops: impl Iterator<Item = &'a Op>,
-) -> Result<Vec<Outcome>, redb::Error> {
-    let mut write = db.begin_write()?;
-    write.set_durability(Durability::Immediate)?;
-    // A second flush now, and no walk through the whole file after a crash.
-    write.set_quick_repair(true);
-    let mut outcomes = Vec::new();
-    {
-        let mut envelopes = write.open_table(ENVELOPES)?;
-        let mut nonces = write.open_table(NONCES)?;
-        let mut expiries = write.open_table(EXPIRIES)?;
-        let mut standings = write.open_table(standings::STANDINGS)?;
-        let mut closed = None;
-        for op in ops {
-            outcomes.push(match op {
-                Op::Append { id, json } => {
-                    let existing = envelopes.get(&id.0)?.map(|json| json.value().to_vec());
-                    Outcome::Appended(match existing {
-                        Some(existing) => Appended::Existing(existing),
-                        None => {
-                            envelopes.insert(&id.0, json.as_slice())?;
-                            Appended::New
-                        }
-                    })
-                }
-                Op::Record { nonce, expires_ms, closed_until_ms } => {
-                    let key = to_key(nonce);
-                    closed = closed.max(Some(*closed_until_ms));
-                    Outcome::Recorded(if nonces.get(&key)?.is_some() {
-                        Recorded::Seen
-                    } else {
-                        nonces.insert(&key, expires_ms)?;
-                        expiries.insert((*expires_ms, &key), ())?;
-                        Recorded::New
-                    })
-                }
-                Op::Stand(change) => {
-                    standings::write(&mut standings, change)?;
-                    Outcome::Stood
-                }
-                Op::Flush => Outcome::Flushed,
-            });
-        }
-        if let Some(closed) = closed {
-            let mut meta = write.open_table(META)?;
-            let before = meta.get(CLOSED_UNTIL)?.map(|before| before.value());
-            if before.is_none_or(|before| before < closed) {
-                meta.insert(CLOSED_UNTIL, closed)?;
-            }
-            for _ in 0..EXPIRED_MAX {
-                let first = expiries.first()?.map(|(key, _)| {
-                    let (expires_ms, key) = key.value();
-                    (expires_ms, *key)
-                });
-                let Some((expires_ms, key)) = first.filter(|first| first.0 <= closed) else {
-                    break;
-                };
-                expiries.remove((expires_ms, &key))?;
-                nonces.remove(&key)?;
-            }
-        }
-    }
-    write.commit()?;
-    Ok(outcomes)
-}
-
-fn to_key(nonce: &Nonce) -> [u8; 48] {
-    let mut key = [0; 48];
-    key[..32].copy_from_slice(&nonce.public_key);
-    key[32..].copy_from_slice(&nonce.id.0);
-    key
-}
-
-fn from_key(key: &[u8; 48]) -> Nonce {
-    let mut nonce = Nonce { public_key: [0; 32], id: EnvelopeId([0; 16]) };
-    nonce.public_key.copy_from_slice(&key[..32]);
-    nonce.id.0.copy_from_slice(&key[32..]);
-    nonce
 }
 
 #[cfg(test)]

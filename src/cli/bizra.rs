@@ -51,7 +51,7 @@ pub(super) struct Common {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Check or read the proof of an answer; needs no node
+    /// Check or read the proof of an answer, without a node; look up what a node has made
     #[command(subcommand)]
     Envelope(EnvelopeCommand),
     /// Print the API token
@@ -88,11 +88,31 @@ pub(super) enum EnvelopeCommand {
         /// Check as of this time, such as 2026-01-31T12:00:00Z [default: now]
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
+        /// Also take the old version "1.0", which promises less
+        #[arg(long)]
+        accept_v1: bool,
     },
     /// Print what an envelope says, without checking it
     Inspect {
         /// A file with an envelope or an answer that holds one; - is standard input
         file: PathBuf,
+    },
+    /// Ask the node whether it made an envelope, when, and under which constitution; 1 if not
+    Find {
+        /// pci_ and 32 hexadecimal digits
+        id: String,
+    },
+    /// List what the node has made, newest first
+    Log {
+        /// Most entries, at most 1000
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+        /// Only those of this time and later, such as 2026-01-31T12:00:00Z
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only those after this one: the last of the page before
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
     },
 }
 

@@ -232,7 +232,20 @@ impl Client {
     /// # Errors
     /// When nobody answers, or not with success.
     pub async fn get(&self, path: &[&str]) -> Result<Value, CliError> {
-        success(self.send(Method::GET, path, None, ANSWER_WAIT).await?)
+        self.get_with(path, &[]).await
+    }
+
+    /// Reads a resource, with a query.
+    ///
+    /// # Errors
+    /// When nobody answers, or not with success.
+    pub async fn get_with(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Value, CliError> {
+        let url = self.url(path, query);
+        success(self.send_to(Method::GET, url, None, ANSWER_WAIT).await?)
     }
 
     /// Posts `body`.
@@ -267,10 +280,27 @@ impl Client {
         body: Option<&Value>,
         wait: Duration,
     ) -> Result<Answer, CliError> {
+        self.send_to(method, self.url(path, &[]), body, wait).await
+    }
+
+    fn url(&self, path: &[&str], query: &[(&str, String)]) -> Url {
         let mut url = self.url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1"]).extend(path);
         }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    async fn send_to(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+        wait: Duration,
+    ) -> Result<Answer, CliError> {
         let mut request = self.http.request(method, url.clone()).timeout(wait);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);

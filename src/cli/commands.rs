@@ -47,7 +47,7 @@ pub async fn run(
 
 async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Result<u8, CliError> {
     match command {
-        Command::Envelope(command) => check_envelope(command, say),
+        Command::Envelope(command) => handle_envelope(command, target, say).await,
         Command::Token => {
             writeln!(say.out, "{}", target.token()?)?;
             Ok(0)
@@ -102,19 +102,34 @@ impl Say<'_> {
     }
 }
 
-fn check_envelope(command: EnvelopeCommand, say: &mut Say<'_>) -> Result<u8, CliError> {
+async fn handle_envelope(
+    command: EnvelopeCommand,
+    target: &Target,
+    say: &mut Say<'_>,
+) -> Result<u8, CliError> {
     match command {
-        EnvelopeCommand::Verify { file, at } => {
+        EnvelopeCommand::Verify { file, at, accept_v1 } => {
             let at = match at.as_deref().map(str::parse::<Timestamp>) {
                 None => Timestamp::now(),
                 Some(Ok(at)) => at,
                 Some(Err(error)) => return Err(CliError::Usage(format!("--at: {error}"))),
             };
             let (mut input, at_ms) = (open(&file)?, at.as_millisecond());
-            Ok(envelope::verify(&mut *input, say.out, at_ms, say.is_json)?)
+            Ok(envelope::verify(&mut *input, say.out, at_ms, accept_v1, say.is_json)?)
         }
         EnvelopeCommand::Inspect { file } => {
             Ok(envelope::inspect(&mut *open(&file)?, say.out, say.is_json)?)
+        }
+        EnvelopeCommand::Find { id } => {
+            let found = target.client()?.get(&["pci", "envelope", &id]).await?;
+            say.answer(&found, show::fields)
+        }
+        EnvelopeCommand::Log { limit, since, after } => {
+            let mut query = vec![("limit", limit.to_string())];
+            query.extend(since.map(|since| ("since", since)));
+            query.extend(after.map(|after| ("after", after)));
+            let page = target.client()?.get_with(&["pci", "envelopes"], &query).await?;
+            say.answer(&page, show::envelopes)
         }
     }
 }

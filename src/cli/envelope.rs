@@ -36,7 +36,8 @@ const SHOWN: [&str; 12] = [
 
 /// Verifies the envelope in `input`, or the one in the member `envelope` of an answer, as of
 /// `now_ms` (milliseconds since the Unix epoch), and writes the checks and the verdict to `out`:
-/// lines for people, or the JSON object of the HTTP interface. Answers the exit code.
+/// lines for people, or the JSON object of the HTTP interface. With `accept_v1` the old version is
+/// read as well. Answers the exit code.
 ///
 /// # Errors
 /// When `out` cannot be written.
@@ -44,13 +45,15 @@ pub fn verify(
     input: &mut dyn Read,
     out: &mut dyn Write,
     now_ms: i64,
+    accept_v1: bool,
     is_json: bool,
 ) -> io::Result<u8> {
     let bytes = match read_bounded(input) {
         Ok(bytes) => bytes,
         Err(error) => return unreadable(out, is_json, &error),
     };
-    let report = verify_bytes(&bytes, now_ms, &Options::default());
+    let options = Options { accept_v1, ..Options::default() };
+    let report = verify_bytes(&bytes, now_ms, &options);
     if is_json {
         writeln!(out, "{}", report.to_json())?;
     } else {
@@ -183,7 +186,7 @@ mod tests {
 
     fn run(bytes: &[u8], now_ms: i64, is_json: bool) -> (u8, String) {
         let mut out = Vec::new();
-        let code = verify(&mut &bytes[..], &mut out, now_ms, is_json).unwrap();
+        let code = verify(&mut &bytes[..], &mut out, now_ms, false, is_json).unwrap();
         (code, String::from_utf8(out).unwrap())
     }
 
@@ -222,7 +225,7 @@ mod tests {
             }
         }
         let mut out = Vec::new();
-        assert_eq!(verify(&mut Broken, &mut out, NOW_MS, false).unwrap(), UNREADABLE);
+        assert_eq!(verify(&mut Broken, &mut out, NOW_MS, false, false).unwrap(), UNREADABLE);
         assert_eq!(inspect(&mut Broken, &mut out, true).unwrap(), UNREADABLE);
     }
 

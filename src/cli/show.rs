@@ -86,6 +86,21 @@ fn without(answer: &Value, key: &str) -> Value {
     Value::Object(members)
 }
 
+/// A page of the envelope log, and how to go on if there is more.
+pub fn envelopes(answer: &Value) -> String {
+    let mut rows = vec![["AT", "ID", "SENDER", "CONSTITUTION"].map(str::to_owned).to_vec()];
+    for entry in answer["envelopes"].as_array().into_iter().flatten() {
+        let text = |name: &str| plain(&entry[name]);
+        let constitution: String = text("constitution").chars().take(16).collect();
+        rows.push(vec![text("at"), text("id"), text("sender"), constitution]);
+    }
+    let mut shown = table(&rows);
+    if let Some(next) = answer["next"].as_str() {
+        let _ = writeln!(shown, "for more: --after {}", plain(&Value::from(next)));
+    }
+    shown
+}
+
 /// The models that were seen.
 pub fn models(answer: &Value) -> String {
     let header = ["MODEL", "TIER", "BACKEND", "WEIGHTS", "FORMAT", "CONTEXT", "AVAILABLE", "NOTE"];

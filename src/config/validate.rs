@@ -26,6 +26,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Bad> {
     http(config)?;
     supervisor(config)?;
     inference(config)?;
+    within("store.free_bytes_min", config.store.free_bytes_min, 0..=1 << 50)?;
     if config.node.data_dir.as_os_str().is_empty() {
         return Err(bad("node.data_dir", "is empty"));
     }

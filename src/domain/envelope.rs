@@ -15,9 +15,12 @@ use crate::domain::id::NodeId;
 use crate::domain::identity::{PublicKey, Signed};
 use crate::domain::json::{JsonError, canonical, canonical_within};
 
+pub mod log;
+pub mod v1;
 pub mod verify;
 
-pub use verify::{Check, Options, Report, Verified, examine, verify};
+pub use log::{Head, Page};
+pub use verify::{Check, Options, Report, Verified, examine, verify, verify_many};
 
 /// The version made and read here.
 pub const VERSION: &str = "2.0";
@@ -313,11 +316,6 @@ impl Sealed {
         let mine = fields(self);
         mine.is_some() && mine == fields(other)
     }
-
-    /// The hash its children name it by.
-    pub fn content_hash(&self) -> Option<[u8; 32]> {
-        bytes::from_hex(self.json.get("content_hash")?.as_str()?).ok()
-    }
 }
 
 /// Why an envelope could not be made.
@@ -329,6 +327,9 @@ pub enum SealError {
     /// The log or the key could not be used.
     #[error("{0}")]
     Unavailable(String),
+    /// The log may not grow: the disk is nearly full.
+    #[error("{0}")]
+    Full(String),
 }
 
 fn invalid(text: String) -> SealError {

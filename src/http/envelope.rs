@@ -1,15 +1,16 @@
-//! Envelopes: made, and checked.
+//! Envelopes: made, checked, and looked up in the log of those made here.
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::clock;
 use crate::domain::bytes::from_hex;
-use crate::domain::envelope::{Draft, EnvelopeId, Parent, TTL_S_MAX};
+use crate::domain::envelope::log::PAGE_MAX;
+use crate::domain::envelope::{Draft, EnvelopeId, Head, Page, Parent, TTL_S_MAX};
 use crate::domain::id::NodeId;
 use crate::domain::json::JsonProblem;
 use crate::domain::reject::RejectCode;
@@ -99,11 +100,8 @@ impl Header {
 
 fn parent(at: usize, request: &ParentRequest) -> Result<Parent, ApiError> {
     let path = |field: &str| format!("$.provenance[{at}].{field}");
-    let id = EnvelopeId::from_text(&request.id).ok_or_else(|| {
-        invalid_hex(&path("id"), &"an envelope id is pci_ and 32 lower-case hex digits")
-    })?;
     Ok(Parent {
-        id,
+        id: envelope_id(&path("id"), &request.id)?,
         content_hash: from_hex(&request.content_hash)
             .map_err(|error| invalid_hex(&path("content_hash"), &error))?,
     })
@@ -148,6 +146,79 @@ pub(super) async fn verify(
         check_is_json(&body)?;
     }
     Ok(Json(report.to_json()))
+}
+
+/// Entries of the log in one answer, unless more are asked for.
+const PAGE_DEFAULT: usize = 50;
+
+/// `GET /pci/envelope/{id}`: whether this node made it, when, and under which constitution.
+pub(super) async fn find(
+    State(app): State<App>,
+    Until(deadline): Until,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Path(id) = id?;
+    let id = envelope_id("id", &id)?;
+    let found = app.roster.envelope.call(deadline, |reply| EnvelopeMsg::Find { id, reply }).await?;
+    let sealed = found?.ok_or_else(|| {
+        let error = format!("this node made no envelope {id}");
+        ApiError::new(StatusCode::NOT_FOUND, "ENVELOPE_UNKNOWN", error)
+    })?;
+    let mut answer = Head::of(&sealed).map_err(ApiError::internal)?.to_json();
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("issued".into(), Value::Bool(true));
+        fields.insert("envelope".into(), Value::clone(&sealed.json));
+    }
+    Ok(Json(answer))
+}
+
+/// What may be asked of `GET /pci/envelopes`.
+#[derive(Debug, Deserialize)]
+pub(super) struct LogQuery {
+    /// Entries, 1 to 1000, and 50 unless told otherwise.
+    limit: Option<usize>,
+    /// RFC 3339: only envelopes of this time and later.
+    since: Option<String>,
+    /// The last id of the page before.
+    after: Option<String>,
+}
+
+/// `GET /pci/envelopes`: the log, newest first. `next` is what to give as `after` for more, or null.
+pub(super) async fn log(
+    State(app): State<App>,
+    Until(deadline): Until,
+    query: Result<Query<LogQuery>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Query(query) = query?;
+    let page = query.page()?;
+    let heads = app.roster.envelope.call(deadline, |reply| EnvelopeMsg::Log { page, reply });
+    let heads = heads.await??;
+    let is_full = heads.len() == page.limit;
+    let next = heads.last().filter(|_| is_full).map(|last| last.id.to_string());
+    let entries: Vec<Value> = heads.iter().map(Head::to_json).collect();
+    Ok(Json(json!({ "envelopes": entries, "next": next })))
+}
+
+impl LogQuery {
+    fn page(&self) -> Result<Page, ApiError> {
+        let limit = self.limit.unwrap_or(PAGE_DEFAULT);
+        if !(1..=PAGE_MAX).contains(&limit) {
+            let error = format!("limit is 1 to {PAGE_MAX}");
+            return Err(ApiError::invalid("OUT_OF_RANGE", error).details("limit"));
+        }
+        let since = self.since.as_deref().map(str::parse::<jiff::Timestamp>).transpose();
+        let since = since.map_err(|_| {
+            let error = "since is a time such as 2026-01-31T12:00:00Z";
+            ApiError::invalid("INVALID_TIME", error).details("since")
+        })?;
+        let after = self.after.as_deref().map(|id| envelope_id("after", id)).transpose()?;
+        Ok(Page { limit, since_ms: since.map_or(i64::MIN, |at| at.as_millisecond()), after })
+    }
+}
+
+fn envelope_id(name: &str, text: &str) -> Result<EnvelopeId, ApiError> {
+    EnvelopeId::from_text(text)
+        .ok_or_else(|| invalid_hex(name, &"an envelope id is pci_ and 32 lower-case hex digits"))
 }
 
 /// What no reader takes for JSON is a malformed request. What only the strict reader refuses is an

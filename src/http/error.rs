@@ -12,6 +12,7 @@ use crate::domain::envelope::SealError;
 use crate::domain::identity::IdentityError;
 use crate::domain::inference::request::RequestError;
 use crate::domain::inference::{InferenceError, is_context_full};
+use crate::domain::reject::RejectCode;
 use crate::messages::addr::CallError;
 use crate::messages::gate_chain::ReloadError;
 use crate::messages::supervisor::DrillError;
@@ -234,6 +235,10 @@ impl From<SealError> for ApiError {
                 Self::unavailable("ENVELOPE_UNAVAILABLE", "envelopes cannot be made at present")
                     .because(inner)
             }
+            SealError::Full(reason) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "DISK_FULL", reason)
+                    .details(RejectCode::RejectQuota.as_str())
+            }
         }
     }
 }
@@ -318,7 +323,6 @@ impl From<PathRejection> for ApiError {
 mod tests {
     use super::*;
     use crate::domain::id::NodeId;
-    use crate::domain::reject::RejectCode;
     use crate::messages::addr::ActorName;
     use crate::messages::supervisor::ActorState;
 
@@ -348,6 +352,7 @@ mod tests {
             (IdentityError::Store(text()).into(), 500, "KEYSTORE_FAILED"),
             (SealError::Invalid(text()).into(), 400, "INVALID_ENVELOPE"),
             (SealError::Unavailable(text()).into(), 503, "ENVELOPE_UNAVAILABLE"),
+            (SealError::Full(text()).into(), 507, "DISK_FULL"),
             (InferenceError::Unavailable(text()).into(), 503, "INFERENCE_UNAVAILABLE"),
             (InferenceError::Busy.into(), 503, "INFERENCE_BUSY"),
             (too_long(9).into(), 400, "PROMPT_TOO_LONG"),

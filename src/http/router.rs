@@ -42,10 +42,12 @@ const IDENTITY_ACTIVATE: &str = "/api/v1/identity/activate";
 const IDENTITY_ROTATE: &str = "/api/v1/identity/rotate";
 const IDENTITY_SIGN: &str = "/api/v1/identity/sign";
 const ENVELOPE_CREATE: &str = "/api/v1/pci/envelope/create";
+const ENVELOPE: &str = "/api/v1/pci/envelope/{id}";
+const ENVELOPES: &str = "/api/v1/pci/envelopes";
 const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 22] = [
+pub const ROUTES: [(&str, Class); 24] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -57,6 +59,7 @@ pub const ROUTES: [(&str, Class); 22] = [
     (IDENTITY, Class::Read),
     (IDENTITY_VERIFY, Class::Read),
     (ENVELOPE_VERIFY, Class::Read),
+    (ENVELOPE, Class::Read),
     (GATES_CHECK, Class::Read),
     (MODELS, Class::Read),
     (TIER, Class::Read),
@@ -67,6 +70,7 @@ pub const ROUTES: [(&str, Class); 22] = [
     (IDENTITY_SIGN, Class::Privileged),
     (ENVELOPE_CREATE, Class::Privileged),
     (CONSTITUTION_RELOAD, Class::Privileged),
+    (ENVELOPES, Class::Privileged),
     (ACTOR_STOP, Class::Privileged),
 ];
 
@@ -99,6 +103,7 @@ fn read() -> Router<App> {
         .route(IDENTITY, get(identity::list))
         .route(IDENTITY_VERIFY, post(identity::verify))
         .route(ENVELOPE_VERIFY, post(envelope::verify))
+        .route(ENVELOPE, get(envelope::find))
         .route(GATES_CHECK, post(gates::check))
         .route(MODELS, get(inference::models))
         .route(TIER, post(inference::tier))
@@ -116,6 +121,7 @@ fn privileged() -> Router<App> {
         .route(IDENTITY_SIGN, post(identity::sign))
         .route(ENVELOPE_CREATE, post(envelope::create))
         .route(CONSTITUTION_RELOAD, post(constitution::reload))
+        .route(ENVELOPES, get(envelope::log))
         .route(ACTOR_STOP, post(actors::stop))
 }
 

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
+use crate::adapters::store::free_bytes;
 use crate::http::actors::{LastFailure, walk};
 use crate::http::app::{App, Until};
 use crate::http::error::ApiError;
@@ -94,10 +95,4 @@ pub(super) async fn status(
         data_dir_free_bytes: free.ok().and_then(Result::ok).flatten(),
         supervision,
     }))
-}
-
-/// What an ordinary user may still write in the file system of `path`.
-fn free_bytes(path: &std::path::Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(path).ok()?;
-    stat.f_bavail.checked_mul(stat.f_frsize)
 }

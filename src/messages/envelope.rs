@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::domain::envelope::{Draft, EnvelopeId, Report, SealError, Sealed};
+use crate::domain::envelope::{Draft, EnvelopeId, Head, Page, Report, SealError, Sealed};
 use crate::domain::identity::PublicKey;
 use crate::messages::addr::{Message, Reply};
 
@@ -24,6 +24,13 @@ pub enum EnvelopeMsg {
         /// Takes the outcome.
         reply: Reply<Report>,
     },
+    /// Checks many, in order, each exactly as [`EnvelopeMsg::Verify`] would.
+    VerifyMany {
+        /// At most [`BATCH_MAX`], with [`BATCH_BYTES_MAX`] bytes in all; more are all refused.
+        items: Vec<Bytes>,
+        /// Takes as many outcomes as there were items.
+        reply: Reply<Vec<Report>>,
+    },
     /// Checks an envelope and records its nonce durably, so that it is accepted once.
     Consume {
         /// The bytes as received, at most 2 MiB.
@@ -37,6 +44,13 @@ pub enum EnvelopeMsg {
         id: EnvelopeId,
         /// Takes it, if this node made it.
         reply: Reply<Result<Option<Sealed>, SealError>>,
+    },
+    /// Lists the envelopes that were made here, newest first.
+    Log {
+        /// Which of them.
+        page: Page,
+        /// Takes what the log knows of each.
+        reply: Reply<Result<Vec<Head>, SealError>>,
     },
     /// Tells who would seal an envelope now, and whether it could be logged.
     Issuer {
@@ -56,13 +70,21 @@ pub struct Issuer {
     pub is_ready: bool,
 }
 
+/// Envelopes in one batch.
+pub const BATCH_MAX: usize = 1024;
+
+/// Bytes in one batch: as many envelopes of ordinary size, or some dozens of the largest.
+pub const BATCH_BYTES_MAX: usize = 64 << 20;
+
 impl Message for EnvelopeMsg {
     fn kind(&self) -> &'static str {
         match self {
             Self::Create { .. } => "create",
             Self::Verify { .. } => "verify",
+            Self::VerifyMany { .. } => "verify_many",
             Self::Consume { .. } => "consume",
             Self::Find { .. } => "find",
+            Self::Log { .. } => "log",
             Self::Issuer { .. } => "issuer",
         }
     }
@@ -76,8 +98,10 @@ impl Message for EnvelopeMsg {
         match self {
             Self::Create { reply, .. } => reply.is_closed(),
             Self::Verify { reply, .. } => reply.is_closed(),
+            Self::VerifyMany { reply, .. } => reply.is_closed(),
             Self::Consume { reply, .. } => reply.is_closed(),
             Self::Find { reply, .. } => reply.is_closed(),
+            Self::Log { reply, .. } => reply.is_closed(),
             Self::Issuer { reply } => reply.is_closed(),
         }
     }

@@ -46,6 +46,7 @@ async fn node() -> Node {
             identity: signer.clone(),
             store: store.clone(),
             limits: ReplayLimits::default(),
+            accept_v1: false,
             now_ms: bizra_omega::clock::now_ms,
         });
     let (gate_chain_child, gate_chain) =
@@ -226,6 +227,75 @@ async fn an_envelope_is_consumed_once() {
     let looked = node.served("pci/envelope/verify", &made["envelope"]).await;
     assert_eq!(looked["valid"], true, "looking records nothing");
     node.post("pci/envelope/verify?consume=maybe", &made).await.assert_error(400, "INVALID_QUERY");
+}
+
+#[tokio::test]
+async fn what_was_made_here_is_found_by_its_id() {
+    let node = node().await;
+    let made = node.served("pci/envelope/create", &json!({ "payload": { "n": 1 } })).await;
+    let id = made["id"].as_str().unwrap();
+    let found = node.get(&format!("pci/envelope/{id}")).await;
+    let constitution = node.get("constitution").await["digest"].clone();
+    let expected = json!({
+        "issued": true,
+        "id": id,
+        "at": made["timestamp"],
+        "sender": made["sender"],
+        "content_hash": made["content_hash"],
+        "constitution": constitution,
+        "envelope": made["envelope"],
+    });
+    assert_eq!(found, expected);
+    assert_eq!(node.served("pci/envelope/verify", &found).await["valid"], true);
+    let get = |path: &str| {
+        let request = node.door.request(Method::GET, &format!("/api/v1/{path}"));
+        node.door.send(request.body(Body::empty()).unwrap(), LOCAL)
+    };
+    let unknown = format!("pci/envelope/pci_{}", "0".repeat(32));
+    get(&unknown).await.assert_error(404, "ENVELOPE_UNKNOWN");
+    for id in ["x", "pci_", "pci_0123456789abcdef", "%e2%82%ac", &id.to_uppercase(), "..%2f"] {
+        get(&format!("pci/envelope/{id}")).await.assert_error(400, "INVALID_HEX");
+    }
+    get("pci/envelope/%ff").await.assert_error(400, "INVALID_PATH");
+    // What others made and was consumed here was not made here.
+    get("pci/envelope/create").await.assert_error(405, "METHOD_NOT_ALLOWED");
+}
+
+#[tokio::test]
+async fn the_log_is_read_in_bounded_pages_and_only_with_the_token() {
+    let node = node().await;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        let made = node.served("pci/envelope/create", &json!({ "payload": n })).await;
+        ids.push(made["id"].clone());
+    }
+    let all = node.get("pci/envelopes").await;
+    let listed = all["envelopes"].as_array().unwrap();
+    assert_eq!((listed.len(), &all["next"]), (5, &Value::Null));
+    let times: Vec<&str> = listed.iter().map(|entry| entry["at"].as_str().unwrap()).collect();
+    assert!(times.is_sorted_by(|newer, older| newer >= older), "{times:?}");
+    assert!(
+        listed.iter().all(|entry| ids.contains(&entry["id"]) && entry.get("payload").is_none())
+    );
+    let first = node.get("pci/envelopes?limit=3").await;
+    assert_eq!(first["envelopes"].as_array().unwrap()[..], listed[..3]);
+    let next = first["next"].as_str().unwrap();
+    let second = node.get(&format!("pci/envelopes?limit=3&after={next}")).await;
+    assert_eq!(second, json!({ "envelopes": listed[3..], "next": null }));
+    let later = node.get("pci/envelopes?since=9999-01-01T00:00:00Z").await;
+    assert_eq!(later, json!({ "envelopes": [], "next": null }));
+    for (query, code) in [
+        ("limit=0", "OUT_OF_RANGE"),
+        ("limit=1001", "OUT_OF_RANGE"),
+        ("limit=-1", "INVALID_QUERY"),
+        ("limit=many", "INVALID_QUERY"),
+        ("since=yesterday", "INVALID_TIME"),
+        ("after=x", "INVALID_HEX"),
+    ] {
+        let request = node.door.request(Method::GET, &format!("/api/v1/pci/envelopes?{query}"));
+        let answer = node.door.send(request.body(Body::empty()).unwrap(), LOCAL).await;
+        answer.assert_error(400, code);
+    }
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
 //! The standings of senders, as they are kept in the store.
 
-use redb::{ReadableDatabase, ReadableTable, Table, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
-use super::{Store, StoreError, unless_absent};
+use super::{Op, Store, StoreError, unless_absent};
 use crate::domain::score::Score;
 use crate::domain::trust::{Change, SENDERS_MAX, SenderKey, Standing};
 
 /// Public key to trust (the bits of a double), since when, and the end of the cooldown; times in
 /// milliseconds since the Unix epoch.
-pub(super) const STANDINGS: TableDefinition<'_, &SenderKey, (u64, i64, i64)> =
+const STANDINGS: TableDefinition<'_, &SenderKey, (u64, i64, i64)> =
     TableDefinition::new("standings");
 
 impl Store {
@@ -44,15 +44,13 @@ impl Store {
     /// # Errors
     /// As [`Store::append_envelope`].
     pub async fn put_standing(&self, change: Change) -> Result<(), StoreError> {
-        self.submit(super::Op::Stand(change)).await.map(|_| ())
+        self.submit(Op::Stand(change)).await.map(|_| ())
     }
 }
 
 /// Writes `change` as part of a transaction.
-pub(super) fn write(
-    table: &mut Table<'_, &SenderKey, (u64, i64, i64)>,
-    change: &Change,
-) -> Result<(), redb::Error> {
+pub(super) fn write(write: &WriteTransaction, change: &Change) -> Result<(), redb::Error> {
+    let mut table = write.open_table(STANDINGS)?;
     for sender in &change.forgotten {
         table.remove(sender)?;
     }

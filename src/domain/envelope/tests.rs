@@ -54,6 +54,12 @@ fn changed(change: impl FnOnce(&mut Value)) -> Report {
     report(&json)
 }
 
+fn changed_json(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut json = Value::clone(&seal(draft(json!({ "text": "hi" }))).json);
+    change(&mut json);
+    json.to_string().into_bytes()
+}
+
 fn changed_and_signed(change: impl FnOnce(&mut Value)) -> Report {
     changed(|json| {
         change(json);
@@ -393,7 +399,40 @@ fn too_many_bytes_are_refused_before_they_are_read() {
 proptest! {
     #[test]
     fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..128), now: i64) {
-        prop_assert!(!verify(&bytes, now, &Options::default()).is_valid());
+        for accept_v1 in [false, true] {
+            let options = Options { accept_v1, ..Options::default() };
+            prop_assert!(!verify(&bytes, now, &options).is_valid());
+        }
+    }
+
+    /// Envelopes of every kind: genuine, changed anywhere, cut off, or no envelopes at all.
+    #[test]
+    fn a_batch_is_as_strict_as_its_items_one_by_one(
+        changes in prop::collection::vec((0_u8..6, any::<prop::sample::Index>(), any::<u8>()), 0..12),
+        accept_v1: bool,
+    ) {
+        let genuine = seal(draft(json!({ "text": "hi" }))).to_bytes();
+        let weak = changed_json(|json| json["public_key"] = json!(format!("01{}", "00".repeat(31))));
+        let old = changed_json(|json| json["version"] = json!("1.0"));
+        let items: Vec<Vec<u8>> = changes
+            .into_iter()
+            .map(|(kind, at, byte)| {
+                let mut bytes = genuine.clone();
+                match kind {
+                    0 => (),
+                    1 => bytes[at.index(genuine.len())] = byte,
+                    2 => bytes.truncate(at.index(genuine.len())),
+                    3 => bytes.insert(at.index(genuine.len()), byte),
+                    4 => bytes.clone_from(&weak),
+                    _ => bytes.clone_from(&old),
+                }
+                bytes
+            })
+            .collect();
+        let options = Options { accept_v1, ..Options::default() };
+        let single: Vec<Report> =
+            items.iter().map(|bytes| verify(bytes, NOW_MS, &options)).collect();
+        prop_assert_eq!(verify_many(&items, NOW_MS, &options), single);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ENVELOPE_BYTES_MAX, EnvelopeId, GATES_BYTES_MAX, PARENTS_MAX, PAYLOAD_BYTES_MAX, Parent,
-    TTL_S_MAX, VERSION, timestamp_ms,
+    TTL_S_MAX, VERSION, timestamp_ms, v1,
 };
 use crate::domain::bytes;
 use crate::domain::digest::{Digest, domain_separated_digest};
@@ -45,11 +45,13 @@ pub struct Options {
     /// Who reads it: with `Some`, an envelope for anybody else is refused. Checking needs no
     /// audience, consuming does.
     pub readers: Option<Vec<NodeId>>,
+    /// Whether envelopes of version "1.0" are read as well; see [`super::v1`].
+    pub accept_v1: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { future_ms_max: FUTURE_MS_MAX, ttl_s_max: TTL_S_MAX, readers: None }
+        Self { future_ms_max: FUTURE_MS_MAX, ttl_s_max: TTL_S_MAX, readers: None, accept_v1: false }
     }
 }
 
@@ -118,7 +120,7 @@ impl Report {
 /// An envelope whose checks held.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
-    /// Its id.
+    /// Its id. One of version "1.0" is shorter and ends in zeros here.
     pub id: EnvelopeId,
     /// Who signed it.
     pub public_key: PublicKey,
@@ -132,8 +134,10 @@ pub struct Verified {
     pub content_hash: Digest,
     /// What it says it was made from.
     pub provenance: Vec<Parent>,
-    /// The constitution it was made under.
-    pub constitution: Digest,
+    /// Parents named by id only, as version "1.0" does: nothing to compare, so never resolved.
+    pub parents_by_id: usize,
+    /// The constitution it was made under; version "1.0" names none.
+    pub constitution: Option<Digest>,
     /// `None` if withheld.
     pub payload: Option<Value>,
 }
@@ -144,18 +148,28 @@ impl Verified {
     pub fn expires_ms(&self) -> i64 {
         self.timestamp_ms + i64::from(self.ttl_s) * 1000 + FUTURE_MS_MAX
     }
+
+    /// How many parents it names.
+    pub fn parents(&self) -> usize {
+        self.provenance.len() + self.parents_by_id
+    }
 }
 
 /// Checks an envelope as it came; see [`examine`].
 pub fn verify(bytes: &[u8], now_ms: i64, options: &Options) -> Report {
     let (mut report, verified) = examine(bytes, now_ms, options);
     if let Some(verified) = verified
-        && !verified.provenance.is_empty()
+        && verified.parents() > 0
     {
-        let parents = verified.provenance.len();
+        let parents = verified.parents();
         report.pass("provenance", Some(format!("unresolved: {parents} of {parents} parents")));
     }
     report
+}
+
+/// As [`verify`] for each in order: a batch is as strict as its items one by one.
+pub fn verify_many<B: AsRef<[u8]>>(items: &[B], now_ms: i64, options: &Options) -> Vec<Report> {
+    items.iter().map(|bytes| verify(bytes.as_ref(), now_ms, options)).collect()
 }
 
 /// Checks an envelope as it came: size, parse, version, form, sender, key, ttl, time, content hash,
@@ -187,9 +201,9 @@ pub fn read(bytes: &[u8]) -> Result<Value, (RejectCode, String)> {
         .map_err(|Refusal(_, code, error)| (code, error))
 }
 
-struct Refusal(&'static str, RejectCode, String);
+pub(super) struct Refusal(pub(super) &'static str, pub(super) RejectCode, pub(super) String);
 
-fn schema(check: &'static str, error: impl Into<String>) -> Refusal {
+pub(super) fn schema(check: &'static str, error: impl Into<String>) -> Refusal {
     Refusal(check, RejectCode::RejectSchema, error.into())
 }
 
@@ -225,10 +239,10 @@ fn run(
     report: &mut Report,
 ) -> Result<Verified, Refusal> {
     let Document { mut envelope, beside } = document(bytes, report)?;
-    version(&envelope)?;
-    report.pass("version", None);
+    let is_v1 = version(&envelope, options)?;
+    report.pass("version", is_v1.then(|| "the old form, which promises less".to_owned()));
 
-    let form = Form::read(&envelope)?;
+    let form = if is_v1 { v1::read(&envelope)? } else { Form::read(&envelope)? };
     report.pass("form", None);
 
     if form.sender != NodeId::of_key(&form.key) {
@@ -249,16 +263,23 @@ fn run(
     report.pass("time", None);
 
     let payload = envelope.remove("payload");
-    report.pass("content_hash", content(payload.as_ref(), &form)?);
+    let hash = form.content_hash;
+    let hashed =
+        if is_v1 { v1::content(payload.as_ref(), hash) } else { content(payload.as_ref(), hash) };
+    report.pass("content_hash", hashed?);
 
     let signature = envelope.remove("signature");
     let header = Value::Object(envelope);
-    let signed =
-        canonical(&header).map_err(|error| schema("signature", format!("header: {error}")))?;
+    let (key_use, signed) = if is_v1 {
+        (KeyUse::Message, v1::signed_bytes(&header)?)
+    } else {
+        let signed = canonical(&header);
+        (KeyUse::Envelope, signed.map_err(|error| schema("signature", format!("header: {error}")))?)
+    };
     public_key
-        .verify(KeyUse::Envelope, &signed, &form.signature)
+        .verify(key_use, &signed, &form.signature)
         .map_err(|error| Refusal("signature", RejectCode::RejectSignature, error.to_string()))?;
-    report.pass("signature", None);
+    report.pass("signature", is_v1.then(|| v1::SIGNATURE_NOTE.to_owned()));
 
     if let (Some(readers), Some(audience)) = (&options.readers, form.audience)
         && !readers.contains(&audience)
@@ -285,14 +306,17 @@ fn run(
         audience: form.audience,
         content_hash: form.content_hash,
         provenance: form.provenance,
+        parents_by_id: form.parents_by_id,
         constitution: form.constitution,
         payload,
     })
 }
 
-fn version(envelope: &Map<String, Value>) -> Result<(), Refusal> {
+/// Whether it is the old version, if that one is read at all.
+fn version(envelope: &Map<String, Value>, options: &Options) -> Result<bool, Refusal> {
     match field(envelope, "version", "version")? {
-        Value::String(version) if version == VERSION => Ok(()),
+        Value::String(version) if version == VERSION => Ok(false),
+        Value::String(version) if version == v1::VERSION && options.accept_v1 => Ok(true),
         Value::String(version) => {
             // Not longer than a version: the text may be anything.
             let version: String = version.chars().take(16).collect();
@@ -304,17 +328,18 @@ fn version(envelope: &Map<String, Value>) -> Result<(), Refusal> {
 }
 
 /// The header's fields in their types; nothing is compared yet.
-struct Form {
-    id: EnvelopeId,
-    sender: NodeId,
-    key: [u8; 32],
-    timestamp_ms: i64,
-    ttl: i64,
-    audience: Option<NodeId>,
-    content_hash: Digest,
-    provenance: Vec<Parent>,
-    constitution: Digest,
-    signature: Signature,
+pub(super) struct Form {
+    pub(super) id: EnvelopeId,
+    pub(super) sender: NodeId,
+    pub(super) key: [u8; 32],
+    pub(super) timestamp_ms: i64,
+    pub(super) ttl: i64,
+    pub(super) audience: Option<NodeId>,
+    pub(super) content_hash: Digest,
+    pub(super) provenance: Vec<Parent>,
+    pub(super) parents_by_id: usize,
+    pub(super) constitution: Option<Digest>,
+    pub(super) signature: Signature,
 }
 
 impl Form {
@@ -342,13 +367,16 @@ impl Form {
             audience,
             content_hash: from_field(envelope, "content_hash", |text| Digest::from_hex(text).ok())?,
             provenance: parents(&envelope["provenance"])?,
-            constitution: from_field(envelope, "constitution", |text| Digest::from_hex(text).ok())?,
+            parents_by_id: 0,
+            constitution: Some(from_field(envelope, "constitution", |text| {
+                Digest::from_hex(text).ok()
+            })?),
             signature: from_field(envelope, "signature", |text| Signature::from_hex(text).ok())?,
         })
     }
 }
 
-fn field<'a>(
+pub(super) fn field<'a>(
     envelope: &'a Map<String, Value>,
     check: &'static str,
     name: &str,
@@ -357,7 +385,7 @@ fn field<'a>(
     envelope.get(name).ok_or_else(missing)
 }
 
-fn from_field<T>(
+pub(super) fn from_field<T>(
     envelope: &Map<String, Value>,
     name: &str,
     from_text: impl FnOnce(&str) -> Option<T>,
@@ -408,7 +436,7 @@ fn in_time(form: &Form, ttl_s: u32, now_ms: i64, future_ms_max: i64) -> Result<(
 }
 
 /// Compares the payload with its hash; the detail says so if there is none to compare.
-fn content(payload: Option<&Value>, form: &Form) -> Result<Option<String>, Refusal> {
+fn content(payload: Option<&Value>, hash: Digest) -> Result<Option<String>, Refusal> {
     let Some(payload) = payload else {
         return Ok(Some("payload withheld: its hash is signed, but nothing was hashed".to_owned()));
     };
@@ -418,7 +446,7 @@ fn content(payload: Option<&Value>, form: &Form) -> Result<Option<String>, Refus
         let error = format!("payload has {} bytes, at most {PAYLOAD_BYTES_MAX}", bytes.len());
         return Err(schema("content_hash", error));
     }
-    if domain_separated_digest(&bytes) != form.content_hash {
+    if domain_separated_digest(&bytes) != hash {
         let error = "content_hash is not the digest of the payload".to_owned();
         return Err(Refusal("content_hash", RejectCode::RejectHashMismatch, error));
     }

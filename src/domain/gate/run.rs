@@ -147,7 +147,7 @@ impl Run<'_> {
             ContentType::Text => std::str::from_utf8(content)
                 .err()
                 .map(|error| format!("the content is not UTF-8: {error}")),
-            ContentType::Json => json::parse(content)
+            ContentType::Json => json::validate(content)
                 .err()
                 .map(|error| format!("the content is not I-JSON: {error}")),
         };

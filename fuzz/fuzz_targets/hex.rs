@@ -1,0 +1,6 @@
+//! See `bizra_omega_fuzz::hex`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| bizra_omega_fuzz::hex(text));
