@@ -157,7 +157,7 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let store = Arc::new(Store::open(&data_dir)?);
 
     let metrics = Metrics::new();
-    let events = Events::default();
+    let events = Events::new(metrics.events_missed());
     let plan = Plan::new(&config.supervisor, &metrics, &events);
     let supervisor = Root::address(&metrics);
 

@@ -76,6 +76,11 @@ impl OllamaBackend {
 
     /// Looks for the server for ever.
     async fn watch(self) {
+        if self.seen.borrow().sight != Sight::Unknown {
+            // What was seen by the incarnation before serves those who wait for this one. They are
+            // answered first: to connect takes longer than all the rest of a restart.
+            tokio::time::sleep(FIRST_PROBE_PAUSE).await;
+        }
         loop {
             self.probe().await;
             // Several doubts ask for one probe, and none can make probes follow without a pause.
@@ -227,6 +232,9 @@ impl OllamaBackend {
         seen.models.iter().map(info).collect()
     }
 }
+
+/// Before a fresh incarnation looks for a server that was looked for before.
+const FIRST_PROBE_PAUSE: Duration = Duration::from_millis(5);
 
 /// A server that drops connections is looked at once a second, not in a loop.
 const PROBE_PAUSE_MIN: Duration = Duration::from_secs(1);
