@@ -103,6 +103,7 @@ impl Message for WorkMsg {
 impl Actor for Worker {
     type Msg = WorkMsg;
     type State = ();
+    const STARTS_AT_ONCE: bool = true;
 
     async fn start(&self) -> Result<(), Failure> {
         Ok(())

@@ -42,6 +42,9 @@ pub trait Actor: Send + Sync + Sized + 'static {
     type Msg: Message;
     /// What it owns while it lives.
     type State: Send + 'static;
+    /// Whether [`Actor::start`] neither waits nor computes. Its supervisor then starts it by itself
+    /// and not in a task beside, which makes a restart quicker.
+    const STARTS_AT_ONCE: bool = false;
 
     /// Makes the state of a new incarnation. Short: the supervisor allows it a limited time.
     ///

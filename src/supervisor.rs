@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use futures_util::FutureExt;
+use ractor::{ActorCell, ActorProcessingErr, SupervisionEvent};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -21,10 +22,12 @@ use crate::metrics::Metrics;
 pub use child::ChildSpec;
 use child::{Live, Order};
 use known::Known;
+use notes::{Myself, Note, note, note_after};
 pub use root::{Exit, Root, group};
 
 mod child;
 mod known;
+mod notes;
 mod root;
 mod view;
 mod watchdog;
@@ -76,16 +79,6 @@ impl fmt::Debug for Supervisor {
     }
 }
 
-/// What a supervisor tells itself.
-#[derive(Debug)]
-enum Note {
-    Launched { child: usize, generation: u64, live: Result<Live, String> },
-    Elapsed { child: usize, generation: u64 },
-    StopDue { child: usize, generation: u64, was_killed: bool },
-    Heartbeat,
-    Shutdown,
-}
-
 /// What a supervisor keeps of one child's present incarnation.
 #[derive(Debug)]
 struct Present {
@@ -106,21 +99,6 @@ struct State {
     last_reason: String,
 }
 
-fn note(myself: &ActorRef<Mail<SupervisorMsg>>, note: Note) {
-    // Fails only when the supervisor has ended, and then there is nothing left to do.
-    let _ = myself.send_message(Mail::Note(Box::new(note)));
-}
-
-fn note_after(myself: &ActorRef<Mail<SupervisorMsg>>, pause: Duration, later: Note) {
-    let myself = myself.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(pause).await;
-        note(&myself, later);
-    });
-}
-
-type Myself = ActorRef<Mail<SupervisorMsg>>;
-
 impl Supervisor {
     fn step(
         &self,
@@ -132,7 +110,7 @@ impl Supervisor {
         for effect in state.group.step(state.began.elapsed(), event, unit) {
             match effect {
                 Effect::Start { child, generation } => {
-                    self.launch(child, generation, myself, state);
+                    self.launch(child, generation, myself);
                 }
                 Effect::Stop { child, generation } => self.stop(child, generation, myself, state),
                 Effect::Wait { child, generation, pause } => {
@@ -151,7 +129,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn launch(&self, child: usize, generation: u64, myself: &Myself, state: &State) {
+    fn launch(&self, child: usize, generation: u64, myself: &Myself) {
         let spec = &self.children[child];
         spec.begins(generation);
         let known = self.known.clone();
@@ -161,18 +139,24 @@ impl Supervisor {
                 known.insert(child, generation, cell);
             }
         });
-        let launching = spec.launch.launch(myself.get_cell(), generation, announce);
+        let mut launching = spec.launch.launch(myself.get_cell(), generation, announce);
         let limit = self.settings.watch.start;
         let myself = myself.clone();
-        tokio::spawn(async move {
-            let live = match tokio::time::timeout(limit, launching).await {
-                Ok(launched) => launched.map_err(|failure| root::text(&*failure)),
-                Err(_) => Err(format!("did not start within {} s", limit.as_secs_f32())),
-            };
+        let at_once = if spec.launch.is_quick() { (&mut launching).now_or_never() } else { None };
+        let finish = move |live: Result<Live, String>| {
             if live.is_err() {
                 known.forget(child, generation).inspect(ActorCell::kill);
             }
             note(&myself, Note::Launched { child, generation, live });
+        };
+        if let Some(launched) = at_once {
+            return finish(launched.map_err(|failure| root::text(&*failure)));
+        }
+        tokio::spawn(async move {
+            finish(match tokio::time::timeout(limit, launching).await {
+                Ok(launched) => launched.map_err(|failure| root::text(&*failure)),
+                Err(_) => Err(format!("did not start within {} s", limit.as_secs_f32())),
+            });
         });
     }
 

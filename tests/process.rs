@@ -189,3 +189,34 @@ async fn requests_that_outlast_the_grace_are_told_and_not_cut() {
     assert!(told > 0, "nothing outlasted the grace");
     assert_eq!(process.ended().await.0, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_root_supervisor_dies_ends_and_keeps_what_it_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    for fault in ["panic", "kill"] {
+        let environment = [("BIZRA_CHAOS__ENABLED", "true")];
+        let mut process = Process::start_with(folder.path(), &environment).await;
+        let client = process.client();
+        until_ready(&client).await;
+        let (status, mut created) = client.envelope(json!({ "fault": fault })).await;
+        assert_eq!(status, 200, "{created}");
+        let envelope = created["envelope"].take();
+        let die = json!({ "kind": fault });
+        // The answer may or may not come before the end of whoever gives it.
+        let _ = client.try_post("/actors/supervisor/stop", &die).await;
+        let (code, last_line) = process.ended().await;
+        assert_eq!(code, Some(1), "{last_line}");
+        assert!(last_line.contains("the root supervisor died"), "{last_line}");
+
+        let mut process = Process::start(folder.path()).await;
+        let client = process.client();
+        let path = "/pci/envelope/verify?consume=true";
+        let (_, verified) = client.post(path, &envelope).await;
+        assert_eq!(verified["valid"], true, "{verified}");
+        let die = json!({ "kind": "error" });
+        let (status, refused) = client.post("/actors/supervisor/stop", &die).await;
+        assert_eq!((status, &refused["code"]), (403, &json!("CHAOS_DISABLED")), "{refused}");
+        process.terminate();
+        assert_eq!(process.ended().await.0, Some(0));
+    }
+}

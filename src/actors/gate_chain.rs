@@ -36,6 +36,7 @@ pub struct GateChain {
 impl Actor for GateChain {
     type Msg = GateChainMsg;
     type State = ();
+    const STARTS_AT_ONCE: bool = true;
 
     async fn start(&self) -> Result<(), Failure> {
         Ok(())

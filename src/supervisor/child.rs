@@ -46,6 +46,8 @@ impl fmt::Debug for Live {
 /// How to start a child and how to reach what outlives its incarnations.
 pub(super) trait Launch: Send + Sync {
     fn launch(&self, parent: ActorCell, generation: u64, announce: Announce) -> Launching;
+    /// Whether launching ends at its first poll, as far as it is known.
+    fn is_quick(&self) -> bool;
     fn exonerate(&self, generation: u64);
     fn unbind(&self, generation: u64, is_gone: bool);
     fn waiting(&self) -> (usize, usize);
@@ -200,6 +202,10 @@ where
             };
             Ok(Live { cell, pulse, control: Box::new(control) })
         })
+    }
+
+    fn is_quick(&self) -> bool {
+        A::STARTS_AT_ONCE
     }
 
     fn exonerate(&self, generation: u64) {

@@ -172,6 +172,10 @@ impl Launch for GroupLaunch {
         })
     }
 
+    fn is_quick(&self) -> bool {
+        false
+    }
+
     fn exonerate(&self, generation: u64) {
         self.addr.exonerate(generation);
     }

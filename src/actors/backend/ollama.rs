@@ -250,6 +250,7 @@ impl Actor for OllamaBackend {
     type Msg = BackendMsg;
     /// Ends with the incarnation.
     type State = AbortOnDropHandle<()>;
+    const STARTS_AT_ONCE: bool = true;
 
     async fn start(&self) -> Result<Self::State, Failure> {
         Ok(AbortOnDropHandle::new(tokio::spawn(self.clone().watch())))
