@@ -2,6 +2,8 @@
 
 mod live;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use live::*;
@@ -24,9 +26,10 @@ async fn what_was_acknowledged_survives_a_kill() {
             let (_, again) = client.post("/pci/envelope/verify?consume=true", envelope).await;
             assert_eq!(again["code"], "RejectReplay", "{again}");
         }
+        let done = Arc::new(AtomicU64::new(0));
         let writers: Vec<_> = (0..4)
             .map(|writer| {
-                let client = client.clone();
+                let (client, done) = (client.clone(), done.clone());
                 tokio::spawn(async move {
                     let (mut sealed, mut consumed) = (Vec::new(), Vec::new());
                     for number in 0.. {
@@ -42,12 +45,20 @@ async fn what_was_acknowledged_survives_a_kill() {
                         let Some(verified) = ok(&client, path, &envelope).await else { break };
                         assert_eq!(verified["valid"], true, "{verified}");
                         consumed.push(envelope);
+                        done.fetch_add(1, Ordering::Relaxed);
                     }
                     (sealed, consumed)
                 })
             })
             .collect();
-        let moment = 20 + getrandom::u32().unwrap() % 150;
+        // Killed in the middle of writes, however slow the machine is.
+        let is_writing = async {
+            while done.load(Ordering::Relaxed) < 3 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(30 * SECOND, is_writing).await.unwrap();
+        let moment = getrandom::u32().unwrap() % 150;
         tokio::time::sleep(Duration::from_millis(u64::from(moment))).await;
         process.child.kill().await.unwrap();
         for writer in writers {

@@ -179,7 +179,9 @@ fn summary(times: &[Duration]) -> [Option<Duration>; 3] {
 }
 
 fn quantiles(times: &[Duration]) -> Value {
-    let [p50, p99, max] = summary(times).map(|time| time.map(|time| time.as_secs_f64() * 1000.0));
+    // To the microsecond: further digits are noise.
+    let ms = |time: Duration| time.as_micros() as f64 / 1000.0;
+    let [p50, p99, max] = summary(times).map(|time| time.map(ms));
     json!({ "p50": p50, "p99": p99, "max": max })
 }
 
