@@ -12,10 +12,13 @@ use bizra_omega::messages::event::Events;
 use bizra_omega::messages::supervisor::{Fault, SupervisorMsg};
 use bizra_omega::metrics::Metrics;
 use bizra_omega::supervisor::{ChildSpec, Root, Settings, Watch};
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group};
 use ed25519_dalek::{Signer, SigningKey};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
+
+#[path = "mailbox/ratios.rs"]
+mod ratios;
 
 const CALLERS: u64 = 64;
 const BATCH: u64 = 64;
@@ -100,6 +103,7 @@ impl Message for WorkMsg {
 impl Actor for Worker {
     type Msg = WorkMsg;
     type State = ();
+    const STARTS_AT_ONCE: bool = true;
 
     async fn start(&self) -> Result<(), Failure> {
         Ok(())
@@ -149,6 +153,7 @@ impl ractor::Actor for Plain {
 }
 
 fn settings() -> Settings {
+    let metrics = Metrics::new();
     Settings {
         rules: GroupRules {
             strategy: Strategy::OneForOne,
@@ -165,8 +170,8 @@ fn settings() -> Settings {
             frozen: Duration::from_secs(2),
             start: Duration::from_secs(1),
         },
-        metrics: Metrics::new(),
-        events: Events::default(),
+        events: Events::new(metrics.events_missed()),
+        metrics,
     }
 }
 
@@ -372,4 +377,16 @@ criterion_group!(
         .measurement_time(Duration::from_millis(1500));
     targets = messages, quiet
 );
-criterion_main!(benches);
+
+/// `cargo bench --bench mailbox -- ratios` prints the ratios and nothing else.
+fn main() -> std::io::Result<()> {
+    let has = |word: &str| std::env::args().any(|argument| argument == word);
+    if has("--bench") && !has("--test") {
+        ratios::ratios(&mut std::io::stdout())?;
+    }
+    if !has("ratios") {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    }
+    Ok(())
+}

@@ -12,7 +12,7 @@ use bizra_omega::config::Config;
 use bizra_omega::domain::envelope::EnvelopeId;
 use bizra_omega::messages::addr::Deadline;
 use bizra_omega::messages::envelope::EnvelopeMsg;
-use bizra_omega::messages::event::Event;
+use bizra_omega::messages::event::{Change, Event, Heard};
 use bizra_omega::messages::gate_chain::GateChainMsg;
 use bizra_omega::messages::identity::IdentityMsg;
 use bizra_omega::messages::inference_router::InferenceMsg;
@@ -91,8 +91,10 @@ impl Child {
         let began = Instant::now();
         let answered = async { self.ask(node).await.then(|| began.elapsed()) };
         let restarted = async {
-            while let Ok(Event::Actor { name, what, .. }) = events.recv().await {
-                if name.as_str() == self.name && what == "restarted" {
+            while let Some(heard) = events.next().await {
+                if let Heard::Event(Event { actor, change: Change::Restarted, .. }) = heard
+                    && actor.as_str() == self.name
+                {
                     return Some(began.elapsed());
                 }
             }

@@ -28,6 +28,9 @@ pub type Failure = Box<dyn Error + Send + Sync + 'static>;
 /// The deadline of work that came without one (a cast): nothing may run for ever.
 const CAST_WAIT: Duration = Duration::from_secs(60);
 
+/// Of so many messages one at most says how long it waited.
+const STAMP_EVERY: u64 = 8;
+
 /// Time that an actor with a full mailbox holds its thread before others are let in. The runtime's
 /// own limit counts messages, and 128 of 50 microseconds are too many for whoever waits behind them.
 const RUN_MAX: Duration = Duration::from_micros(500);
@@ -39,6 +42,9 @@ pub trait Actor: Send + Sync + Sized + 'static {
     type Msg: Message;
     /// What it owns while it lives.
     type State: Send + 'static;
+    /// Whether [`Actor::start`] neither waits nor computes. Its supervisor then starts it by itself
+    /// and not in a task beside, which makes a restart quicker.
+    const STARTS_AT_ONCE: bool = false;
 
     /// Makes the state of a new incarnation. Short: the supervisor allows it a limited time.
     ///
@@ -186,6 +192,25 @@ impl Pulse {
     }
 }
 
+/// Says that a handler runs, until it is dropped: also when the handler panics or is killed, since
+/// work that it handed on keeps the pulse.
+#[derive(Debug)]
+struct Busy<'p>(&'p Pulse);
+
+impl<'p> Busy<'p> {
+    fn new(pulse: &'p Pulse) -> Self {
+        pulse.is_busy.store(true, Ordering::Release);
+        Self(pulse)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.is_busy.store(false, Ordering::Release);
+        self.0.beat();
+    }
+}
+
 /// Told of an incarnation before anything else can be heard of it.
 pub(crate) type Announce = Box<dyn FnOnce(ActorCell) + Send>;
 
@@ -209,6 +234,9 @@ impl<A: Actor> fmt::Debug for Shell<A> {
 pub(crate) struct Shelled<S> {
     inner: S,
     seconds: Vec<(&'static str, Histogram)>,
+    wait_seconds: Histogram,
+    /// Whether another message is to say when it was sent.
+    is_stamp_due: bool,
     /// Time in handlers since others were let in.
     without_pause: Duration,
 }
@@ -219,8 +247,16 @@ impl<A: Actor> Shell<A> {
         work: Work<A::Msg>,
         shelled: &mut Shelled<A::State>,
     ) -> Result<(), Failure> {
-        let Work { message, ticket, deadline, span } = work;
+        let Work { message, ticket, deadline, span, sent } = work;
         let started = Instant::now();
+        if let Some(sent) = sent {
+            shelled.wait_seconds.observe(started.duration_since(sent).as_secs_f64());
+            shelled.is_stamp_due = true;
+        }
+        if shelled.is_stamp_due && self.pulse.beats().is_multiple_of(STAMP_EVERY) {
+            shelled.is_stamp_due = false;
+            ticket.want_stamp();
+        }
         if message.is_abandoned() || deadline.is_some_and(|deadline| deadline.instant() <= started)
         {
             self.meter.skipped.inc();
@@ -279,7 +315,13 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         announce(myself.get_cell());
         let inner = self.actor.start().await?;
         self.pulse.beat();
-        Ok(Shelled { inner, seconds: Vec::new(), without_pause: Duration::ZERO })
+        Ok(Shelled {
+            inner,
+            seconds: Vec::new(),
+            wait_seconds: self.metrics.wait_seconds(&self.name),
+            is_stamp_due: false,
+            without_pause: Duration::ZERO,
+        })
     }
 
     async fn handle(
@@ -288,7 +330,7 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         mail: Self::Msg,
         shelled: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        self.pulse.is_busy.store(true, Ordering::Release);
+        let busy = Busy::new(&self.pulse);
         let outcome = match mail {
             Mail::Work(work) => self.work(work, shelled).await,
             Mail::Probe => self.actor.check(&mut shelled.inner).await,
@@ -296,8 +338,7 @@ impl<A: Actor> ractor::Actor for Shell<A> {
             Mail::Fault(Fault::Freeze) => std::future::pending().await,
             Mail::Fault(fault) => self.fail(fault, &myself),
         };
-        self.pulse.is_busy.store(false, Ordering::Release);
-        self.pulse.beat();
+        drop(busy);
         if outcome.is_err() {
             self.pulse.fail();
         }

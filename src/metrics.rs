@@ -79,12 +79,18 @@ struct Inner {
     down: Family<ActorLabel, Counter>,
     retries: Family<ActorLabel, Counter>,
     skipped: Family<ActorLabel, Counter>,
+    dead_letters: Family<ActorLabel, Counter>,
     waiting: Family<ActorLabel, Gauge>,
+    waiting_max: Family<ActorLabel, Gauge>,
+    wait_seconds: Family<ActorLabel, Histogram, fn() -> Histogram>,
+    generation: Family<ActorLabel, Gauge>,
+    paused_ms: Family<ActorLabel, Gauge>,
     handle_seconds: Family<HandleLabels, Histogram, fn() -> Histogram>,
     restarts: Family<RestartLabels, Counter>,
     missed_probes: Family<ActorLabel, Counter>,
     stuck: Family<ActorLabel, Gauge>,
     gate_verdicts: Family<GateLabels, Counter>,
+    events_missed: Counter,
     http_requests: Family<AnswerLabels, Counter>,
     http_request_seconds: Family<HttpLabels, Histogram, fn() -> Histogram>,
     http_in_flight: Gauge,
@@ -130,6 +136,30 @@ impl Metrics {
         actor.register("skipped", "Messages left out because nobody waited", skipped.clone());
         let waiting = Family::default();
         actor.register("waiting", "Messages waiting or being handled", waiting.clone());
+        let dead_letters = Family::default();
+        actor.register(
+            "dead_letters",
+            "Unanswered messages lost with a mailbox",
+            dead_letters.clone(),
+        );
+        let waiting_max = Family::default();
+        actor.register("waiting_max", "The most messages that may wait", waiting_max.clone());
+        let wait_seconds: Family<ActorLabel, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(handle_buckets);
+        actor.register_with_unit(
+            "wait",
+            "Time in the queue, of some of the messages",
+            Unit::Seconds,
+            wait_seconds.clone(),
+        );
+        let generation = Family::default();
+        actor.register("generation", "Number of the present incarnation", generation.clone());
+        let paused_ms = Family::default();
+        actor.register(
+            "paused_ms",
+            "Pause before the next start, 0 if none is under way",
+            paused_ms.clone(),
+        );
         let handle_seconds: Family<HandleLabels, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(handle_buckets);
         actor.register_with_unit(
@@ -147,6 +177,12 @@ impl Metrics {
         let gate = registry.sub_registry_with_prefix("gate");
         let gate_verdicts = Family::default();
         gate.register("verdicts", "Verdicts by gate and outcome", gate_verdicts.clone());
+        let events_missed = Counter::default();
+        registry.register(
+            "events_missed",
+            "Events that subscribers were too slow to read",
+            events_missed.clone(),
+        );
         let http = registry.sub_registry_with_prefix("http");
         let http_requests = Family::default();
         http.register("requests", "Requests by route and status", http_requests.clone());
@@ -169,12 +205,18 @@ impl Metrics {
             down,
             retries,
             skipped,
+            dead_letters,
             waiting,
+            waiting_max,
+            wait_seconds,
+            generation,
+            paused_ms,
             handle_seconds,
             restarts,
             missed_probes,
             stuck,
             gate_verdicts,
+            events_missed,
             http_requests,
             http_request_seconds,
             http_in_flight,
@@ -192,6 +234,7 @@ impl Metrics {
             down: self.0.down.get_or_create_owned(&label),
             retries: self.0.retries.get_or_create_owned(&label),
             skipped: self.0.skipped.get_or_create_owned(&label),
+            dead_letters: self.0.dead_letters.get_or_create_owned(&label),
         }
     }
 
@@ -208,6 +251,16 @@ impl Metrics {
     pub fn handle_seconds(&self, actor: &str, message: &'static str) -> Histogram {
         let labels = HandleLabels { actor: actor.to_owned(), message };
         self.0.handle_seconds.get_or_create_owned(&labels)
+    }
+
+    /// The time that messages wait behind the address.
+    pub fn wait_seconds(&self, actor: &str) -> Histogram {
+        self.0.wait_seconds.get_or_create_owned(&ActorLabel { actor: actor.to_owned() })
+    }
+
+    /// The events that subscribers missed.
+    pub fn events_missed(&self) -> Counter {
+        self.0.events_missed.clone()
     }
 
     /// Counts a restart.
@@ -227,10 +280,27 @@ impl Metrics {
         self.0.stuck.get_or_create(&label).set(i64::from(is_stuck));
     }
 
-    /// Sets how many messages wait behind an address.
-    pub fn set_waiting(&self, actor: &str, waiting: usize) {
+    /// Sets how many messages wait behind an address, and how many may.
+    pub fn set_waiting(&self, actor: &str, waiting: usize, waiting_max: usize) {
         let label = ActorLabel { actor: actor.to_owned() };
-        self.0.waiting.get_or_create(&label).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.0.waiting.get_or_create(&label).set(gauge(waiting));
+        self.0.waiting_max.get_or_create(&label).set(gauge(waiting_max));
+    }
+
+    /// Sets which incarnation of an actor there is. No pause is under way then.
+    pub fn set_generation(&self, actor: &str, generation: u64) {
+        let label = ActorLabel { actor: actor.to_owned() };
+        let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+        self.0.generation.get_or_create(&label).set(generation);
+        self.0.paused_ms.get_or_create(&label).set(0);
+    }
+
+    /// Sets the pause before the next start of an actor.
+    pub fn set_paused(&self, actor: &str, pause_ms: u64) {
+        let label = ActorLabel { actor: actor.to_owned() };
+        let pause_ms = i64::try_from(pause_ms).unwrap_or(i64::MAX);
+        self.0.paused_ms.get_or_create(&label).set(pause_ms);
     }
 
     /// Counts a connection as open until the guard is dropped.
@@ -317,6 +387,8 @@ pub struct AddrMeter {
     pub(crate) retries: Counter,
     /// Messages left out because nobody waited.
     pub(crate) skipped: Counter,
+    /// Unanswered messages lost with a mailbox.
+    pub(crate) dead_letters: Counter,
 }
 
 impl AddrMeter {

@@ -177,14 +177,14 @@ pub async fn start_with(
     let store = Arc::new(Store::open(&data_dir, config.store.free_bytes_min)?);
 
     let metrics = Metrics::new();
-    let events = Events::default();
+    let events = Events::new(metrics.events_missed());
     let plan = Plan::new(&config.supervisor, &metrics, &events);
     let supervisor = Root::address(&metrics);
 
     let (identity_child, identity) =
         plan.actor(identity::NAME, move || identity::Identity { keystore: Arc::clone(&keystore) });
 
-    let judge = gate_chain::GateChain::new(constitution, file, Arc::clone(&store), &metrics);
+    let judge = gate_chain::GateChain::new(constitution, file, Arc::clone(&store), &metrics)?;
     let (gate_chain_child, gate_chain) = plan.actor(gate_chain::NAME, move || judge.clone());
 
     let (issuer, log) = (identity.clone(), Arc::clone(&store));

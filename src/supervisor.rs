@@ -1,12 +1,12 @@
 //! Keeps children alive; does not know which children. The rules are in `domain::restart`; this
 //! carries out what they say on ractor, which reports ends but restarts nothing by itself.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use futures_util::FutureExt;
+use ractor::{ActorCell, ActorProcessingErr, SupervisionEvent};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -15,15 +15,19 @@ use crate::actor::{Announce, Pulse};
 use crate::clock;
 use crate::domain::restart::{self, Effect, ExitClass, Group, GroupRules, Outcome, Standing};
 use crate::messages::addr::Mail;
-use crate::messages::event::Events;
+use crate::messages::event::{Change, Events};
 use crate::messages::supervisor::{Failure, SupervisorMsg};
 use crate::metrics::Metrics;
 
 pub use child::ChildSpec;
 use child::{Live, Order};
+use known::Known;
+use notes::{Myself, Note, note, note_after};
 pub use root::{Exit, Root, group};
 
 mod child;
+mod known;
+mod notes;
 mod root;
 mod view;
 mod watchdog;
@@ -62,6 +66,7 @@ struct Supervisor {
     settings: Settings,
     children: Arc<[ChildSpec]>,
     pulse: Arc<Pulse>,
+    known: Known,
     /// Told when every child has come up.
     ready: Arc<watch::Sender<bool>>,
     /// Told why it ended; only the root has somebody who listens.
@@ -73,20 +78,6 @@ impl fmt::Debug for Supervisor {
         f.debug_struct("Supervisor").field("name", &self.name).finish_non_exhaustive()
     }
 }
-
-/// What a supervisor tells itself.
-#[derive(Debug)]
-enum Note {
-    Launched { child: usize, generation: u64, live: Result<Live, String> },
-    Elapsed { child: usize, generation: u64 },
-    StopDue { child: usize, generation: u64, was_killed: bool },
-    Heartbeat,
-    Shutdown,
-}
-
-/// The incarnations that may still be heard of. Entered before a child can raise its first event,
-/// taken out with its last, so that an event of any other is stale.
-type Known = Arc<Mutex<HashMap<ActorId, (usize, u64, ActorCell)>>>;
 
 /// What a supervisor keeps of one child's present incarnation.
 #[derive(Debug)]
@@ -102,32 +93,11 @@ struct Present {
 struct State {
     group: Group,
     began: Instant,
-    known: Known,
     present: Vec<Option<Present>>,
     failures: Vec<Option<Failure>>,
     /// Text of the last unexpected end, for the reason of an exit.
     last_reason: String,
 }
-
-fn lock(known: &Known) -> std::sync::MutexGuard<'_, HashMap<ActorId, (usize, u64, ActorCell)>> {
-    // The map is whole after every statement, so a panic elsewhere cannot have spoiled it.
-    known.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn note(myself: &ActorRef<Mail<SupervisorMsg>>, note: Note) {
-    // Fails only when the supervisor has ended, and then there is nothing left to do.
-    let _ = myself.send_message(Mail::Note(Box::new(note)));
-}
-
-fn note_after(myself: &ActorRef<Mail<SupervisorMsg>>, pause: Duration, later: Note) {
-    let myself = myself.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(pause).await;
-        note(&myself, later);
-    });
-}
-
-type Myself = ActorRef<Mail<SupervisorMsg>>;
 
 impl Supervisor {
     fn step(
@@ -140,13 +110,14 @@ impl Supervisor {
         for effect in state.group.step(state.began.elapsed(), event, unit) {
             match effect {
                 Effect::Start { child, generation } => {
-                    self.launch(child, generation, myself, state);
+                    self.launch(child, generation, myself);
                 }
                 Effect::Stop { child, generation } => self.stop(child, generation, myself, state),
                 Effect::Wait { child, generation, pause } => {
                     let name = self.children[child].name.as_str();
                     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                     warn!(actor = name, pause_ms, "pausing before the next start");
+                    self.settings.metrics.set_paused(name, pause_ms);
                     note_after(myself, pause, Note::Elapsed { child, generation });
                 }
                 Effect::Ready => {
@@ -158,28 +129,34 @@ impl Supervisor {
         Ok(())
     }
 
-    fn launch(&self, child: usize, generation: u64, myself: &Myself, state: &State) {
+    fn launch(&self, child: usize, generation: u64, myself: &Myself) {
         let spec = &self.children[child];
-        spec.is_starting(generation);
-        let known = state.known.clone();
+        spec.begins(generation);
+        let known = self.known.clone();
         let announce: Announce = Box::new({
             let known = known.clone();
             move |cell| {
-                lock(&known).insert(cell.get_id(), (child, generation, cell));
+                known.insert(child, generation, cell);
             }
         });
-        let launching = spec.launch.launch(myself.get_cell(), generation, announce);
+        let mut launching = spec.launch.launch(myself.get_cell(), generation, announce);
         let limit = self.settings.watch.start;
         let myself = myself.clone();
-        tokio::spawn(async move {
-            let live = match tokio::time::timeout(limit, launching).await {
-                Ok(launched) => launched.map_err(|failure| root::text(&*failure)),
-                Err(_) => Err(format!("did not start within {} s", limit.as_secs_f32())),
-            };
+        let at_once = if spec.launch.is_quick() { (&mut launching).now_or_never() } else { None };
+        let finish = move |live: Result<Live, String>| {
             if live.is_err() {
-                forget(&known, child, generation).inspect(ActorCell::kill);
+                known.forget(child, generation).inspect(ActorCell::kill);
             }
             note(&myself, Note::Launched { child, generation, live });
+        };
+        if let Some(launched) = at_once {
+            return finish(launched.map_err(|failure| root::text(&*failure)));
+        }
+        tokio::spawn(async move {
+            finish(match tokio::time::timeout(limit, launching).await {
+                Ok(launched) => launched.map_err(|failure| root::text(&*failure)),
+                Err(_) => Err(format!("did not start within {} s", limit.as_secs_f32())),
+            });
         });
     }
 
@@ -201,13 +178,24 @@ impl Supervisor {
                         live.cell.kill();
                         return Ok(());
                     }
-                    // It has ended already, before it could be taken in.
-                    _ => return Ok(()),
+                    // It has ended already, before it could be taken in, or was given up.
+                    _ => {
+                        live.cell.kill();
+                        return Ok(());
+                    }
                 }
                 watchdog::watch(&self.children[child].name, &self.settings.metrics, &live.pulse);
                 let since = Instant::now();
                 state.present[child] = Some(Present { generation, live, since, probe: None });
-                self.tell(child, generation, if generation > 1 { "restarted" } else { "started" });
+                self.settings
+                    .metrics
+                    .set_generation(self.children[child].name.as_str(), generation);
+                let is_first = generation == 1;
+                self.tell(
+                    child,
+                    generation,
+                    if is_first { Change::Started } else { Change::Restarted },
+                );
                 self.step(restart::Event::Started { child, generation }, myself, state)
             }
             Err(text) => {
@@ -223,7 +211,7 @@ impl Supervisor {
             None => false,
         };
         if !is_told {
-            kill(&state.known, child, generation);
+            self.known.kill(child, generation);
         }
         let later = Note::StopDue { child, generation, was_killed: !is_told };
         note_after(myself, if is_told { spec.stop_grace } else { KILL_GRACE }, later);
@@ -244,12 +232,12 @@ impl Supervisor {
         let name = self.children[child].name.as_str();
         if was_killed {
             error!(actor = name, "actor does not end, leaving it behind");
-            forget(&state.known, child, generation);
+            self.known.forget(child, generation);
             let text = "did not end after a kill".to_owned();
             return self.exited(child, generation, ExitClass::Killed, text, myself, state);
         }
         warn!(actor = name, "actor does not stop, killing it");
-        kill(&state.known, child, generation);
+        self.known.kill(child, generation);
         note_after(myself, KILL_GRACE, Note::StopDue { child, generation, was_killed: true });
         Ok(())
     }
@@ -271,17 +259,18 @@ impl Supervisor {
             spec.launch.exonerate(generation);
         }
         spec.launch.unbind(generation, false);
+        spec.ends();
         state.present[child] = None;
         let was_expected = state.group.standing(child) == Some(Standing::Stopping);
         if was_expected {
-            self.tell(child, generation, "stopped");
+            self.tell(child, generation, Change::Stopped);
         } else {
             warn!(actor = spec.name.as_str(), generation, reason = %text, class = class.as_str(),
                 "actor ended");
             state.last_reason = format!("actor {} ended: {text}", spec.name);
-            let at_ms = clock::shown_ms();
-            state.failures[child] = Some(Failure { class: class.as_str(), text, at_ms });
-            self.tell_why(child, generation, "failed", state);
+            let failure = Failure { class: class.as_str(), text, at_ms: clock::shown_ms() };
+            self.tell_failure(child, generation, &failure);
+            state.failures[child] = Some(failure);
         }
         self.step(restart::Event::Exited { child, generation, class }, myself, state)?;
         match state.group.standing(child) {
@@ -291,8 +280,11 @@ impl Supervisor {
             }
             Some(Standing::Fenced) => {
                 error!(actor = spec.name.as_str(), "actor fenced, it is not started again");
+                spec.fence();
                 spec.launch.unbind(generation, true);
             }
+            // A group that ends may be started again by the supervisor above it.
+            Some(Standing::Done) if state.group.is_ending() => {}
             Some(Standing::Done) => spec.launch.unbind(generation, true),
             _ if !was_expected => {
                 self.settings.metrics.restarted(spec.name.as_str(), class.as_str())
@@ -308,8 +300,8 @@ impl Supervisor {
         myself: &Myself,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        for spec in self.children.iter() {
-            spec.launch.unbind(u64::MAX, true);
+        if self.exit.is_some() {
+            self.leave();
         }
         let reason = match outcome {
             Outcome::Shutdown => "shutdown".to_owned(),
@@ -341,6 +333,14 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Tells callers that no child is about to come back. Only the root knows that: whether a group
+    /// that ends comes back is for the supervisor above it to say.
+    fn leave(&self) {
+        for spec in self.children.iter() {
+            spec.ended_above(true);
+        }
+    }
+
     /// Asks every child for a sign of life and replaces those that gave none in time.
     fn heartbeat(&self, myself: &Myself, state: &mut State) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
@@ -358,12 +358,13 @@ impl Supervisor {
                 }
                 _ => *probe = (live.control)(Order::Probe).then_some((now, beats)),
             }
-            let (waiting, _) = self.children[child].launch.waiting();
-            self.settings.metrics.set_waiting(self.children[child].name.as_str(), waiting);
+            let (waiting, waiting_max) = self.children[child].launch.waiting();
+            let name = self.children[child].name.as_str();
+            self.settings.metrics.set_waiting(name, waiting, waiting_max);
         }
         for (child, generation) in frozen {
             self.settings.metrics.missed_probe(self.children[child].name.as_str());
-            forget(&state.known, child, generation).inspect(ActorCell::kill);
+            self.known.forget(child, generation).inspect(ActorCell::kill);
             let text = format!("no sign of life for {} ms", self.settings.watch.frozen.as_millis());
             self.exited(child, generation, ExitClass::Frozen, text, myself, state)?;
         }
@@ -371,20 +372,14 @@ impl Supervisor {
     }
 }
 
-/// Takes an incarnation out of the known ones, so that nothing more is heard of it.
-fn forget(known: &Known, child: usize, generation: u64) -> Option<ActorCell> {
-    let mut known = lock(known);
-    let id = known
-        .iter()
-        .find(|(_, (of, at, _))| (*of, *at) == (child, generation))
-        .map(|(id, _)| *id)?;
-    known.remove(&id).map(|(_, _, cell)| cell)
-}
-
-fn kill(known: &Known, child: usize, generation: u64) {
-    for (of, at, cell) in lock(known).values() {
-        if (*of, *at) == (child, generation) {
-            cell.kill();
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // However it ended, its children end with it. ractor lets those live that are draining, and
+        // one that is stuck over it would hold its callers until their deadlines.
+        self.known.kill_all();
+        // Nobody starts those of a root again; for a group, the supervisor above decides.
+        if self.exit.is_some() {
+            self.leave();
         }
     }
 }
@@ -406,10 +401,12 @@ impl ractor::Actor for Supervisor {
     ) -> Result<State, ActorProcessingErr> {
         announce(myself.get_cell());
         let children = self.children.iter().map(|spec| (spec.rules, spec.last_generation()));
+        let mut group = Group::new(self.settings.rules, children);
+        let fenced = self.children.iter().enumerate().filter(|(_, spec)| spec.is_fenced());
+        fenced.for_each(|(child, _)| group.fence(child));
         Ok(State {
-            group: Group::new(self.settings.rules, children),
+            group,
             began: Instant::now(),
-            known: Known::default(),
             present: self.children.iter().map(|_| None).collect(),
             failures: vec![None; self.children.len()],
             last_reason: String::new(),
@@ -435,7 +432,7 @@ impl ractor::Actor for Supervisor {
         self.pulse.beat();
         let note = match mail {
             Mail::Work(work) => {
-                self.work(work, state);
+                self.work(work, &myself, state);
                 return Ok(());
             }
             Mail::Probe => return Ok(()),
@@ -469,7 +466,7 @@ impl ractor::Actor for Supervisor {
             SupervisionEvent::ActorTerminated(cell, _, reason) => (cell, None, reason),
             _ => return Ok(()),
         };
-        let Some((child, generation, _)) = lock(&state.known).remove(&cell.get_id()) else {
+        let Some((child, generation)) = self.known.remove(&cell) else {
             return Ok(());
         };
         let (class, text) = match (failure, reason) {

@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use bizra_omega::domain::restart::Strategy;
 use bizra_omega::messages::addr::{CallError, Deadline};
 use bizra_omega::messages::supervisor::{ActorState, Fault};
 use support::*;
@@ -231,4 +232,59 @@ async fn a_message_is_not_blamed_for_kills_from_outside() {
         drill(&root, "fragile", Fault::Kill).await;
     }
     assert_eq!(asleep.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn who_was_let_in_is_not_refused_because_the_actor_died() {
+    let settings = settings(Strategy::OneForOne);
+    let journal = Journal::default();
+    let slow = Fragile { start_pause: SECOND / 5, ..Fragile::new("fragile", &journal) };
+    let (spec, addr) = child(&settings, permanent(), 4, slow);
+    let root = root(&settings, vec![spec]).await;
+    let sleep_long = sleep(Duration::from_millis(50));
+    let mut let_in = tokio::task::JoinSet::new();
+    let sleeper = addr.clone();
+    let_in.spawn(async move { sleeper.call(Deadline::after(9 * SECOND), sleep_long).await });
+    until(|| journal.count("sleep") == 1).await;
+    for number in 0..3 {
+        let addr = addr.clone();
+        let_in.spawn(async move { write(&addr, number).await.map(|_| ()) });
+    }
+    until(|| addr.waiting() == 4).await;
+    drill(&root, "fragile", Fault::Kill).await;
+    until_state(&root, "fragile", ActorState::Restarting).await;
+    // They wait for the next incarnation, and nobody gets in before them.
+    let busy = CallError::Busy { actor: "fragile".into(), waiting_max: 4 };
+    for _ in 0..20 {
+        assert_eq!(addr.waiting(), 4);
+        assert_eq!(echo(&addr, 1).await, Err(busy.clone()));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    while let Some(answer) = let_in.join_next().await {
+        assert_eq!(answer.unwrap(), Ok(()));
+    }
+    until(|| addr.waiting() == 0).await;
+    assert_eq!(journal.count("start fragile"), 2);
+}
+
+#[tokio::test]
+async fn what_is_lost_unanswered_is_counted() {
+    let settings = settings(Strategy::OneForOne);
+    let journal = Journal::default();
+    let (spec, addr) = child(&settings, permanent(), 64, Fragile::new("fragile", &journal));
+    let root = root(&settings, vec![spec]).await;
+    let sleeper = addr.clone();
+    let asleep = tokio::spawn(async move {
+        sleeper.call(Deadline::after(9 * SECOND), sleep(Duration::from_millis(50))).await
+    });
+    until(|| journal.count("sleep") == 1).await;
+    (0..7).for_each(|number| addr.cast(FragileMsg::Cast { number }).unwrap());
+    drill(&root, "fragile", Fault::Kill).await;
+    asleep.await.unwrap().unwrap();
+    until(|| addr.waiting() == 0).await;
+    addr.cast(FragileMsg::Cast { number: 8 }).unwrap();
+    until(|| journal.count("8") == 1).await;
+    let metrics = settings.metrics.encode().unwrap();
+    assert!(metrics.contains("actor_dead_letters_total{actor=\"fragile\"} 7\n"), "{metrics}");
+    assert!(metrics.contains("actor_wait_seconds_count{actor=\"fragile\"}"), "{metrics}");
 }

@@ -44,7 +44,7 @@ async fn court_in(
 ) -> Court {
     let settings = settings(Strategy::OneForOne);
     let store = Arc::new(Store::open(dir.path(), 0).unwrap());
-    let judge = GateChain::new(constitution, file, store, &settings.metrics);
+    let judge = GateChain::new(constitution, file, store, &settings.metrics).unwrap();
     let make = move || judge.clone();
     let (child, gates) =
         ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 256, &settings.metrics, make);

@@ -1,5 +1,6 @@
 //! House rules that a compiler does not know: who may import whom, and what no file may hold.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -192,9 +193,11 @@ fn the_sources_keep_the_house_rules() {
 
 /// Every Rust file of ours.
 fn sources(root: &Path) -> Vec<PathBuf> {
+    sources_in(["src", "tests", "benches", "tools/snr/src", "xtask/src"].map(|dir| root.join(dir)).into())
+}
+
+fn sources_in(mut open: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut open: Vec<PathBuf> =
-        ["src", "tests", "benches", "tools/snr/src", "xtask/src"].map(|dir| root.join(dir)).into();
     while let Some(dir) = open.pop() {
         for entry in fs::read_dir(&dir).into_iter().flatten() {
             let path = entry.unwrap().path();
@@ -242,12 +245,112 @@ fn check(name: &str, text: &str) -> Vec<String> {
             for (word, reason) in WORDS.iter().filter(|(word, _)| mentions(code, word)) {
                 broken.push(format!(":{at}: must not say {word}: {reason}"));
             }
-            if code.contains(".call(") && code.contains(", None)") {
-                broken.push(format!(":{at}: calls without a deadline"));
+        }
+    }
+    if name.starts_with("src/") {
+        let waits = calls_without_deadline(text).into_iter();
+        broken.extend(waits.map(|at| format!(":{at}: calls without a deadline")));
+    }
+    broken
+}
+
+/// The lines of calls whose last argument is `None`, over however many lines they are written.
+fn calls_without_deadline(text: &str) -> Vec<usize> {
+    let code: String = text.lines().map(|line| format!("{}\n", without_comment(line))).collect();
+    let is_timeless = |(at, call): (usize, &str)| {
+        let rest = &code[at + call.len()..];
+        let mut depth = 1;
+        let end = rest.find(|c| {
+            depth += i32::from("([{".contains(c)) - i32::from(")]}".contains(c));
+            depth == 0
+        })?;
+        let arguments = rest[..end].trim_end().trim_end_matches(',').trim_end();
+        let last = arguments.strip_suffix("None")?.trim_end();
+        last.ends_with(',').then(|| code[..at].lines().count().max(1))
+    };
+    [".call(", ".multi_call(", "rpc::call(", "call_and_forward("]
+        .into_iter()
+        .flat_map(|call| code.match_indices(call))
+        .filter_map(is_timeless)
+        .collect()
+}
+
+/// Who may call whom: for each actor the message types of the addresses that its files name.
+fn calls(root: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let mut owners = BTreeMap::from([("SupervisorMsg".to_owned(), "supervisor".to_owned())]);
+    let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let src = root.join("src");
+    for path in sources_in(vec![src.clone()]) {
+        let name = path.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
+        let actor = match name.split(['/', '.']).collect::<Vec<_>>()[..] {
+            ["actors", actor, ..] | [actor @ ("http" | "supervisor"), ..] => actor.to_owned(),
+            _ => continue,
+        };
+        let text = fs::read_to_string(&path).unwrap();
+        let code: Vec<_> = text.lines().map(without_comment).collect();
+        let code = code.into_iter().take_while(|line| !line.starts_with("#[cfg(test)]"));
+        let named = named.entry(actor.clone()).or_default();
+        for line in code {
+            if let Some((_, message)) = line.split_once("type Msg = ") {
+                owners.insert(message.trim_end_matches(';').to_owned(), actor.clone());
+            }
+            for (at, start) in line.match_indices("Addr<") {
+                let message = line[at + start.len()..].split('>').next().unwrap();
+                named.insert(message.to_owned());
+            }
+            // Who is handed the roster may call everybody in it.
+            if line.contains("roster: Roster") {
+                let roster = fs::read_to_string(root.join("src/messages/roster.rs")).unwrap();
+                let all = roster.match_indices("Addr<").map(|(at, start)| {
+                    roster[at + start.len()..].split('>').next().unwrap().to_owned()
+                });
+                named.extend(all);
             }
         }
     }
-    broken
+    let owner = |message: &String| owners.get(message).cloned();
+    named
+        .into_iter()
+        .map(|(actor, named)| (actor, named.iter().filter_map(owner).collect()))
+        .collect()
+}
+
+/// Takes away whoever calls nobody that is left, until nothing changes; those in cycles remain.
+fn in_cycles(mut calls: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    loop {
+        let left: BTreeSet<_> = calls.keys().cloned().collect();
+        calls.retain(|_, called| called.iter().any(|called| left.contains(called)));
+        if calls.len() == left.len() {
+            return left.into_iter().collect();
+        }
+    }
+}
+
+#[test]
+fn nobody_calls_back_whoever_calls_them() {
+    let mut calls = calls(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let called = |actor: &str| calls[actor].iter().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(called("envelope"), ["identity"]);
+    assert_eq!(called("inference_router"), ["backend", "envelope", "gate_chain"]);
+    assert!(called("http").contains(&"supervisor"), "{calls:?}");
+    // A supervisor asks those below it, from a task; a tree has no cycles.
+    assert!(calls.get_mut("supervisor").unwrap().remove("supervisor"));
+    assert_eq!(in_cycles(calls), Vec::<String>::new());
+}
+
+#[test]
+fn a_call_cycle_is_found() {
+    let calls = |pairs: &[(&str, &str)]| {
+        let mut calls: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (actor, called) in pairs {
+            calls.entry((*actor).to_owned()).or_default().insert((*called).to_owned());
+        }
+        calls
+    };
+    assert!(in_cycles(calls(&[("a", "b"), ("b", "c"), ("d", "c")])).is_empty());
+    let found = in_cycles(calls(&[("a", "b"), ("b", "c"), ("c", "b"), ("d", "e")]));
+    assert_eq!(found, ["a", "b", "c"]);
+    assert_eq!(in_cycles(calls(&[("a", "a")])), ["a"]);
 }
 
 /// What the file must not use by the layer it is in.
@@ -350,6 +453,7 @@ fn a_forbidden_import_is_reported_with_its_line() {
         ("src/actors/identity.rs", "    key.expose_secret()", "for the keystore alone"),
         ("src/node.rs", "    let (a, b) = unbounded_channel();", "every queue has a limit"),
         ("src/node.rs", "    actor.call(ask, None)", "without a deadline"),
+        ("src/node.rs", "    actor.call(\n  ask(1, (2)),\n  None,\n)", "without a deadline"),
         ("src/node.rs", "    let c = '\u{2500}';", "sources are ASCII"),
     ] {
         let broken = check(name, &format!("//! File.\n{line}\n"));
@@ -371,6 +475,7 @@ fn what_is_allowed_is_not_reported() {
         ("src/actors/http.rs", "use crate::http::router;"),
         ("src/actors/backend/edge.rs", "use crate::actors::backend::Shared;"),
         ("src/messages/addr.rs", "use ractor::ActorRef;"),
+        ("src/node.rs", "    addr.call(wait, |reply| Ask { model: None, reply })"),
         ("src/domain/gate.rs", "#[cfg(test)]\nuse rand::Rng;"),
         ("tests/addr.rs", "use ractor::Actor;"),
     ] {

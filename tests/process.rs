@@ -2,6 +2,8 @@
 
 mod live;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use live::*;
@@ -24,9 +26,10 @@ async fn what_was_acknowledged_survives_a_kill() {
             let (_, again) = client.post("/pci/envelope/verify?consume=true", envelope).await;
             assert_eq!(again["code"], "RejectReplay", "{again}");
         }
+        let done = Arc::new(AtomicU64::new(0));
         let writers: Vec<_> = (0..4)
             .map(|writer| {
-                let client = client.clone();
+                let (client, done) = (client.clone(), done.clone());
                 tokio::spawn(async move {
                     let (mut sealed, mut consumed) = (Vec::new(), Vec::new());
                     for number in 0.. {
@@ -42,12 +45,20 @@ async fn what_was_acknowledged_survives_a_kill() {
                         let Some(verified) = ok(&client, path, &envelope).await else { break };
                         assert_eq!(verified["valid"], true, "{verified}");
                         consumed.push(envelope);
+                        done.fetch_add(1, Ordering::Relaxed);
                     }
                     (sealed, consumed)
                 })
             })
             .collect();
-        let moment = 20 + getrandom::u32().unwrap() % 150;
+        // Killed in the middle of writes, however slow the machine is.
+        let is_writing = async {
+            while done.load(Ordering::Relaxed) < 3 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(30 * SECOND, is_writing).await.unwrap();
+        let moment = getrandom::u32().unwrap() % 150;
         tokio::time::sleep(Duration::from_millis(u64::from(moment))).await;
         process.child.kill().await.unwrap();
         for writer in writers {
@@ -283,4 +294,35 @@ async fn requests_that_outlast_the_grace_are_told_and_not_cut() {
     }
     assert!(told > 0, "nothing outlasted the grace");
     assert_eq!(process.ended().await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_root_supervisor_dies_ends_and_keeps_what_it_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    for fault in ["panic", "kill"] {
+        let environment = [("BIZRA_CHAOS__ENABLED", "true")];
+        let mut process = Process::start_with(folder.path(), &environment).await;
+        let client = process.client();
+        until_ready(&client).await;
+        let (status, mut created) = client.envelope(json!({ "fault": fault })).await;
+        assert_eq!(status, 200, "{created}");
+        let envelope = created["envelope"].take();
+        let die = json!({ "kind": fault });
+        // The answer may or may not come before the end of whoever gives it.
+        let _ = client.try_post("/actors/supervisor/stop", &die).await;
+        let (code, last_line) = process.ended().await;
+        assert_eq!(code, Some(1), "{last_line}");
+        assert!(last_line.contains("the root supervisor died"), "{last_line}");
+
+        let mut process = Process::start(folder.path()).await;
+        let client = process.client();
+        let path = "/pci/envelope/verify?consume=true";
+        let (_, verified) = client.post(path, &envelope).await;
+        assert_eq!(verified["valid"], true, "{verified}");
+        let die = json!({ "kind": "error" });
+        let (status, refused) = client.post("/actors/supervisor/stop", &die).await;
+        assert_eq!((status, &refused["code"]), (403, &json!("CHAOS_DISABLED")), "{refused}");
+        process.terminate();
+        assert_eq!(process.ended().await.0, Some(0));
+    }
 }

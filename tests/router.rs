@@ -169,7 +169,7 @@ async fn furnish(backends: &[Scripted], constitution: Constitution) -> House {
     }
     let data_dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(data_dir.path(), 0).unwrap());
-    let judge = GateChain::new(constitution, None, store, metrics);
+    let judge = GateChain::new(constitution, None, store, metrics).unwrap();
     let make = move || judge.clone();
     let (spec, gates) = ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 64, metrics, make);
     children.push(spec);

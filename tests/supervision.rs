@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bizra_omega::domain::restart::{ChildRules, Outcome, Restart, Strategy};
 use bizra_omega::messages::addr::{CallError, Deadline};
-use bizra_omega::messages::supervisor::{ActorState, Fault};
+use bizra_omega::messages::event::{Change, Heard};
+use bizra_omega::messages::supervisor::{ActorState, DrillError, Fault, SupervisorMsg};
 use bizra_omega::supervisor::{Root, group};
 use support::*;
 
@@ -338,4 +339,137 @@ async fn a_handler_that_computes_without_end_is_told_of_and_left_behind() {
     assert!(echo(&addr, 1).await.unwrap().1 >= 2);
     let _ = spinning.await.unwrap();
     until(|| !is_stuck()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_are_told_at_once_when_the_root_supervisor_dies() {
+    for fault in [Fault::Panic, Fault::Error, Fault::Stop, Fault::Kill] {
+        let settings = settings(Strategy::OneForOne);
+        let journal = Journal::default();
+        let (a, a_addr) = child(&settings, permanent(), 64, Fragile::new("a", &journal));
+        let (b, b_addr) = child(&settings, permanent(), 64, Fragile::new("b", &journal));
+        let below = group("below", permanent(), 5 * SECOND, settings.clone(), vec![a]);
+        let root = root(&settings, vec![below, b]).await;
+        let sleep = |reply| FragileMsg::Sleep { pause: SECOND, is_long: true, reply };
+        let held = tokio::spawn({
+            let addr = a_addr.clone();
+            async move { addr.call(Deadline::after(3600 * SECOND), sleep).await }
+        });
+        until(|| journal.count("sleep") == 1).await;
+        drill(&root, "supervisor", fault).await;
+        assert_eq!(root.ended().await.reason, "the root supervisor died", "{fault:?}");
+        let down = |name: &str| CallError::Down { actor: name.into() };
+        assert_eq!(held.await.unwrap(), Err(down("a")), "{fault:?}");
+        let began = tokio::time::Instant::now();
+        assert_eq!(echo(&a_addr, 1).await, Err(down("a")), "{fault:?}");
+        assert_eq!(echo(&b_addr, 1).await, Err(down("b")), "{fault:?}");
+        assert!(began.elapsed() < SECOND, "told after {:?}", began.elapsed());
+        assert_eq!(journal.count("start a") + journal.count("start b"), 2, "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_root_supervisor_cannot_be_frozen() {
+    let (root, addr, _) = alone().await;
+    let freeze =
+        |reply| SupervisorMsg::Drill { name: "supervisor".to_owned(), fault: Fault::Freeze, reply };
+    let refused = root.addr().call(Deadline::after(SECOND), freeze).await.unwrap();
+    assert_eq!(refused, Err(DrillError::Unnoticed));
+    assert_eq!(echo(&addr, 1).await.unwrap().0, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_actor_stays_down_when_its_supervisor_is_replaced() {
+    for falls_with_it in [false, true] {
+        let settings = settings(Strategy::OneForOne);
+        let journal = Journal::default();
+        let fail_stop = ChildRules { restart: Restart::FailStop, ..permanent() };
+        let (a, a_addr) = child(&settings, fail_stop, 64, Fragile::new("a", &journal));
+        let (b, b_addr) = child(&settings, permanent(), 64, Fragile::new("b", &journal));
+        let below = group("below", permanent(), 5 * SECOND, settings.clone(), vec![a, b]);
+        let root = root(&settings, vec![below]).await;
+        if !falls_with_it {
+            drill(&root, "a", Fault::Error).await;
+            until_state(&root, "a", ActorState::Fenced).await;
+        }
+        // Killed with its supervisor in the middle of its work, it has failed as well.
+        drill(&root, "below", Fault::Panic).await;
+        until(|| journal.count("start b") == 2).await;
+        assert_eq!(echo(&b_addr, 1).await.unwrap().0, 1);
+        until_state(&root, "a", ActorState::Fenced).await;
+        assert_eq!(journal.count("start a"), 1, "{falls_with_it}");
+        let began = tokio::time::Instant::now();
+        assert_eq!(echo(&a_addr, 1).await, Err(CallError::Down { actor: "a".into() }));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_that_was_replaced_is_not_held_to_be_stuck_for_the_work_it_handed_on() {
+    let settings = settings(Strategy::OneForOne);
+    let journal = Journal::default();
+    let (spec, addr) = child(&settings, permanent(), 64, Fragile::new("fragile", &journal));
+    let root = root(&settings, vec![spec]).await;
+    let later = |reply| FragileMsg::WriteLater { number: 5, pause: 4 * SECOND, reply };
+    let handed_on = tokio::spawn({
+        let addr = addr.clone();
+        async move { addr.call(Deadline::after(20 * SECOND), later).await }
+    });
+    until(|| addr.waiting() == 1).await;
+    echo(&addr, 1).await.unwrap();
+    drill(&root, "fragile", Fault::Freeze).await;
+    until(|| journal.count("start fragile") == 2).await;
+    let is_stuck =
+        || settings.metrics.encode().unwrap().contains("actor_stuck{actor=\"fragile\"} 1");
+    while journal.count("5") == 0 {
+        assert!(!is_stuck());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(handed_on.await.unwrap(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_change_is_told_with_what_a_reader_needs() {
+    let settings = settings(Strategy::OneForOne);
+    let journal = Journal::default();
+    let mut events = settings.events.subscribe();
+    let _slow = settings.events.subscribe();
+    let (spec, _addr) = child(&settings, permanent(), 64, Fragile::new("fragile", &journal));
+    let root = root(&settings, vec![spec]).await;
+    drill(&root, "fragile", Fault::Error).await;
+    until(|| journal.count("start fragile") == 2).await;
+    until_state(&root, "fragile", ActorState::Running).await;
+    root.shutdown(10 * SECOND).await;
+    let reason = Some("drill: error");
+    let expected = [
+        (Change::Started, 1, None),
+        (Change::Failed, 1, reason),
+        (Change::Restarted, 2, None),
+        (Change::Stopped, 2, None),
+    ];
+    for (at, expected) in expected.into_iter().enumerate() {
+        let Some(Heard::Event(event)) = events.next().await else { panic!("{expected:?}") };
+        assert_eq!((event.change, event.incarnation, event.reason.as_deref()), expected);
+        assert_eq!((event.seq, event.actor.as_str()), (at as u64 + 1, "fragile"));
+        assert!(event.at_ms > 1_700_000_000_000, "{event:?}");
+    }
+    let metrics = settings.metrics.encode().unwrap();
+    assert!(metrics.contains("actor_generation{actor=\"fragile\"} 2\n"), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_wait_for_a_group_that_is_restarted_with_its_sibling() {
+    let settings = settings(Strategy::OneForAll);
+    let journal = Journal::default();
+    let (a, a_addr) = child(&settings, permanent(), 64, Fragile::new("a", &journal));
+    let slow = Fragile { start_pause: SECOND / 2, ..Fragile::new("b", &journal) };
+    let (b, _b_addr) = child(&settings, permanent(), 64, slow);
+    let below = group("below", permanent(), 5 * SECOND, settings.clone(), vec![a]);
+    let root = root(&settings, vec![b, below]).await;
+    drill(&root, "b", Fault::Kill).await;
+    // The group has stopped and waits for its turn behind the slow start of its sibling.
+    until(|| journal.count("stop a") == 1).await;
+    tokio::time::sleep(SECOND / 10).await;
+    assert_eq!(journal.count("start a"), 1);
+    assert_eq!(echo(&a_addr, 1).await.unwrap().1, 2);
 }

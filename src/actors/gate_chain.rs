@@ -1,8 +1,8 @@
 //! Judges content under the constitution, and keeps the standing of those who sent it. The gates
 //! are in `domain::gate`, the rules about standing in `domain::trust`.
 //!
-//! A restart reads the standings from the store again and loses nothing; the constitution in force
-//! outlives it.
+//! A restart loses nothing: standings, which are in the store as well, and the constitution in force
+//! outlive it.
 
 mod bench;
 
@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::actor::{Actor, Failure, Turn};
 use crate::actors::gate_chain::bench::Bench;
 use crate::adapters::constitution_file;
-use crate::adapters::store::Store;
+use crate::adapters::store::{Store, StoreError};
 use crate::clock;
 use crate::domain::constitution::Constitution;
 use crate::domain::gate::{GateInput, Receipt, Surroundings};
@@ -47,7 +47,9 @@ pub struct GateChain {
     constitution: Arc<ArcSwap<Constitution>>,
     /// Where it can be read again; `None` for the one built in.
     file: Option<PathBuf>,
-    /// Keeps the standings.
+    /// The standings of senders; shared by all incarnations.
+    standings: Arc<Mutex<Book>>,
+    /// Keeps them.
     store: Arc<Store>,
     /// Lets as many judge at once as there are cores; shared by all incarnations.
     workers: Arc<Semaphore>,
@@ -56,35 +58,27 @@ pub struct GateChain {
     pub now_ms: fn() -> i64,
 }
 
-/// The standings, as one incarnation and its tasks share them.
-type Standings = Arc<Mutex<Book>>;
-
 impl Actor for GateChain {
     type Msg = GateChainMsg;
-    type State = Standings;
+    /// Nothing of its own: what it knows outlives it.
+    type State = ();
+    const STARTS_AT_ONCE: bool = true;
 
-    async fn start(&self) -> Result<Standings, Failure> {
-        let store = Arc::clone(&self.store);
-        let standings = tokio::task::spawn_blocking(move || store.load_standings()).await??;
-        Ok(Arc::new(Mutex::new(Book::restore(standings))))
+    async fn start(&self) -> Result<(), Failure> {
+        Ok(())
     }
 
-    async fn handle(
-        &self,
-        message: GateChainMsg,
-        turn: Turn,
-        standings: &mut Standings,
-    ) -> Result<(), Failure> {
+    async fn handle(&self, message: GateChainMsg, turn: Turn, (): &mut ()) -> Result<(), Failure> {
         match message {
             GateChainMsg::Constitution { reply } => reply.send(self.constitution.load_full()),
             GateChainMsg::Check { profile, inputs, reply } => {
                 self.check(profile, inputs, turn, reply);
             }
             GateChainMsg::Admit { profile, input, mut reply } => {
-                let (chain, standings) = (self.clone(), Arc::clone(standings));
+                let chain = self.clone();
                 let deadline = turn.deadline();
                 turn.spawn(async move {
-                    let admit = chain.admit(profile, *input, &standings, deadline);
+                    let admit = chain.admit(profile, *input, deadline);
                     if let Some(Some(receipt)) = unless_abandoned(&mut reply, admit).await {
                         reply.send(receipt);
                     }
@@ -101,22 +95,27 @@ impl Actor for GateChain {
 
 impl GateChain {
     /// A gate chain that enforces `constitution`, which came from `file` if it is not built in, and
-    /// keeps standings in `store`.
+    /// keeps standings in `store`. Reads the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the standings cannot be read.
     pub fn new(
         constitution: Constitution,
         file: Option<PathBuf>,
         store: Arc<Store>,
         metrics: &Metrics,
-    ) -> Self {
+    ) -> Result<Self, StoreError> {
+        let standings = Book::restore(store.load_standings()?);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self {
+        Ok(Self {
+            standings: Arc::new(Mutex::new(standings)),
             constitution: Arc::new(ArcSwap::from_pointee(constitution)),
             file,
             store,
             workers: Arc::new(Semaphore::new(cores)),
             meter: metrics.gates(&Gate::ALL.map(Gate::as_str)),
             now_ms: clock::now_ms,
-        }
+        })
     }
 
     fn bench(&self, profile: Profile, around: Surroundings) -> Bench {
@@ -156,13 +155,12 @@ impl GateChain {
         &self,
         profile: Profile,
         input: GateInput,
-        standings: &Standings,
         deadline: Deadline,
     ) -> Option<Receipt> {
         let now_ms = (self.now_ms)();
         let sender = input.facts.as_ref().and_then(|facts| facts.sender);
         let sender = sender.map(|key| *key.as_bytes());
-        let standing = sender.map_or(Standing::FULL, |sender| book(standings).standing(&sender));
+        let standing = sender.map_or(Standing::FULL, |sender| self.book().standing(&sender));
         let bench = self.bench(profile, Surroundings { now_ms, standing });
         let constitution = Arc::clone(&bench.constitution);
         let judging = spread(bench, vec![input], deadline, Arc::clone(&self.workers));
@@ -172,15 +170,20 @@ impl GateChain {
             wrong.flat_map(|verdict| constitution.penalties(profile, verdict.gate)).collect();
         if let Some(sender) = sender {
             let terms = &constitution.document().trust;
-            let change = book(standings).punish(&sender, &penalties, terms, now_ms);
+            let change = self.book().punish(&sender, &penalties, terms, now_ms);
             if let Some(change) = change
                 && let Err(error) = self.store.put_standing(change).await
             {
-                // It holds until this incarnation ends, and what was refused stays refused.
+                // It holds until the node ends, and what was refused stays refused.
                 warn!(actor = NAME, %error, "a penalty was not written");
             }
         }
         Some(receipt)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // No call on it panics half way; if one did, what it remembers is still remembered.
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reload(&self) -> Result<Arc<Constitution>, ReloadError> {
@@ -202,11 +205,6 @@ impl GateChain {
             }
         }
     }
-}
-
-fn book(standings: &Standings) -> MutexGuard<'_, Book> {
-    // No call on it panics half way; if one did, what it remembers is still remembered.
-    standings.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Judges a batch on as many cores as there are, and answers in the order of the inputs. `None` if

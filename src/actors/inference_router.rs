@@ -71,6 +71,7 @@ impl InferenceRouter {
 impl Actor for InferenceRouter {
     type Msg = InferenceMsg;
     type State = ();
+    const STARTS_AT_ONCE: bool = true;
 
     async fn start(&self) -> Result<(), Failure> {
         Ok(())

@@ -60,8 +60,8 @@ pub struct Report {
     pub probes: Vec<Probe>,
     /// The failures.
     pub drills: Vec<Drill>,
-    /// Restarts that the node counted.
-    pub restarts: u64,
+    /// Restarts that the node counted; `None` if it could not be asked at the end.
+    pub restarts: Option<u64>,
 }
 
 /// The drills of one actor and kind.
@@ -73,9 +73,10 @@ struct Summary<'a> {
 }
 
 impl Report {
-    /// Whether no request failed and every actor came back.
+    /// Whether no request failed, every actor came back and the node was there at the end.
     pub fn is_clean(&self) -> bool {
-        self.probes.iter().all(|probe| probe.failures.is_empty())
+        self.restarts.is_some()
+            && self.probes.iter().all(|probe| probe.failures.is_empty())
             && self.drills.iter().all(|drill| drill.recovered.is_some())
     }
 
@@ -149,11 +150,14 @@ impl Report {
             drills.push(row);
         }
         let mut text = format!("{}\n{}\n", table(&probes), table(&drills));
+        let restarts = match self.restarts {
+            Some(restarts) => format!("{restarts} restarts counted"),
+            None => "the node did not answer at the end".to_owned(),
+        };
         let _ = writeln!(
             text,
-            "{} failures made, {} restarts counted, in {:.1} s (seed {})",
+            "{} failures made, {restarts}, in {:.1} s (seed {})",
             self.drills.len(),
-            self.restarts,
             self.elapsed.as_secs_f64(),
             self.seed
         );
@@ -175,7 +179,9 @@ fn summary(times: &[Duration]) -> [Option<Duration>; 3] {
 }
 
 fn quantiles(times: &[Duration]) -> Value {
-    let [p50, p99, max] = summary(times).map(|time| time.map(|time| time.as_secs_f64() * 1000.0));
+    // To the microsecond: further digits are noise.
+    let ms = |time: Duration| time.as_micros() as f64 / 1000.0;
+    let [p50, p99, max] = summary(times).map(|time| time.map(ms));
     json!({ "p50": p50, "p99": p99, "max": max })
 }
 
@@ -202,7 +208,7 @@ mod tests {
             elapsed: ms(1500),
             probes: vec![probe],
             drills: vec![drill(recovered), drill(Some(ms(4)))],
-            restarts: 2,
+            restarts: Some(2),
         }
     }
 
@@ -219,6 +225,10 @@ mod tests {
         assert!(report(None, Some(ms(2))).is_clean());
         assert!(!report(Some("DOWN"), Some(ms(2))).is_clean());
         assert!(!report(None, None).is_clean());
+        let gone = Report { restarts: None, ..report(None, Some(ms(2))) };
+        assert!(!gone.is_clean());
+        assert!(gone.to_text().contains("made, the node did not answer at the end, in"));
+        assert_eq!(gone.to_json()["restarts"], Value::Null);
     }
 
     #[test]

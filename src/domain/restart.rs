@@ -180,6 +180,14 @@ impl Group {
         }
     }
 
+    /// Keeps a child down for ever: it failed under a former supervisor in a way that must not be
+    /// repeated. Said before [`Event::Begin`].
+    pub fn fence(&mut self, child: usize) {
+        if let Some(slot) = self.slots.get_mut(child) {
+            slot.standing = Standing::Fenced;
+        }
+    }
+
     /// Where a child stands.
     pub fn standing(&self, child: usize) -> Option<Standing> {
         self.slots.get(child).map(|slot| slot.standing)
@@ -257,6 +265,11 @@ impl Group {
         };
         let was_expected = slot.must_stop || slot.standing == Standing::Stopping;
         slot.must_stop = false;
+        if slot.rules.restart == Restart::FailStop && class != ExitClass::Normal {
+            // Also one that was told to stop and failed over it.
+            slot.standing = Standing::Fenced;
+            return;
+        }
         if is_ending || was_expected {
             let is_over = is_ending || slot.rules.restart == Restart::Temporary;
             slot.standing = if is_over { Standing::Done } else { Standing::Idle };
@@ -273,11 +286,11 @@ impl Group {
             slot.on_probation = false;
         }
         match (slot.rules.restart, class) {
-            (Restart::Temporary, _)
-            | (Restart::Transient | Restart::FailStop, ExitClass::Normal) => {
+            // A fail-stop child that failed was fenced above.
+            (Restart::Temporary | Restart::FailStop, _)
+            | (Restart::Transient, ExitClass::Normal) => {
                 slot.standing = Standing::Done;
             }
-            (Restart::FailStop, _) => slot.standing = Standing::Fenced,
             (Restart::Permanent | Restart::Transient, _) => {
                 self.restart(now, child, age, unit, effects);
             }

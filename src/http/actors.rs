@@ -108,6 +108,10 @@ pub(super) async fn stop(
 ) -> Result<Json<Stopped>, ApiError> {
     let Path(name) = name?;
     let fault = fault(request.kind.as_deref(), app.has_drills)?;
+    if name == app.roster.supervisor.name().as_str() && !app.has_drills {
+        // Nobody starts it again: the node ends.
+        return Err(drills_disabled());
+    }
     let drill = |reply| SupervisorMsg::Drill { name: name.clone(), fault, reply };
     app.roster.supervisor.call(deadline, drill).await??;
     tracing::warn!(actor = name, fault = fault.as_str(), "an actor was made to fail");
@@ -123,11 +127,16 @@ fn fault(kind: Option<&str>, has_drills: bool) -> Result<Fault, ApiError> {
     if fault == Fault::Error || has_drills {
         return Ok(fault);
     }
-    Err(ApiError::new(
+    Err(drills_disabled())
+}
+
+fn drills_disabled() -> ApiError {
+    ApiError::new(
         StatusCode::FORBIDDEN,
         "CHAOS_DISABLED",
-        "only kind error is allowed unless drills are enabled in the configuration",
-    ))
+        "only kind error is allowed, and not of the supervisor, unless drills are enabled in the \
+         configuration",
+    )
 }
 
 #[cfg(test)]

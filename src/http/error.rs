@@ -303,6 +303,7 @@ impl From<DrillError> for ApiError {
             DrillError::NotRunning { .. } => {
                 Self::new(StatusCode::CONFLICT, "ACTOR_NOT_RUNNING", error.to_string())
             }
+            DrillError::Unnoticed => Self::invalid("UNKNOWN_FAULT", error.to_string()),
         }
     }
 }
@@ -373,6 +374,7 @@ mod tests {
             (InferenceError::Cancelled.into(), 503, "CANCELLED"),
             (InferenceError::Failed(text()).into(), 500, "INFERENCE_FAILED"),
             (DrillError::Unknown(text()).into(), 404, "ACTOR_UNKNOWN"),
+            (DrillError::Unnoticed.into(), 400, "UNKNOWN_FAULT"),
             (
                 DrillError::NotRunning { name: actor, state: ActorState::Failed }.into(),
                 409,

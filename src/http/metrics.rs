@@ -29,7 +29,7 @@ pub(super) async fn metrics(
         .call(deadline.at_most(TREE_WAIT), |reply| SupervisorMsg::Tree { reply })
         .await;
     walk(&tree.unwrap_or_default(), &mut |actor| {
-        app.metrics.set_waiting(actor.name.as_str(), actor.waiting);
+        app.metrics.set_waiting(actor.name.as_str(), actor.waiting, actor.waiting_max);
     });
     let text = app.metrics.encode().map_err(|error| ApiError::internal(error.to_string()))?;
     Ok(if wants_open_metrics(&headers) {

@@ -210,7 +210,7 @@ mod tests {
                 gate_chain: nobody(&metrics),
                 envelope: nobody(&metrics),
                 inference: nobody(&metrics),
-                events: Events::default(),
+                events: Events::new(metrics.events_missed()),
             },
             metrics,
             auth: Auth::new(Mode::Local, Token::new(String::from("x").into())),

@@ -6,22 +6,31 @@
 //! ([`CallError`]). ractor's own mailboxes are unbounded and its references die with their actor,
 //! which is why nothing outside this module and `crate::actor` touches them.
 
-use std::any::Any;
 use std::fmt;
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use ractor::ActorRef;
+use arc_swap::ArcSwapOption;
+use ractor::{ActorRef, ActorStatus};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::metrics::AddrMeter;
 
+use mail::Gate;
+pub use mail::Ticket;
+pub(crate) use mail::{Mail, Work};
+use succession::{Killed, Serving, Succession};
+
+mod mail;
+mod succession;
+
 /// Incarnations in a row that may end over one message before it is taken for the cause. A kill
 /// from outside does not count.
-const TAKEN_MAX: u32 = 3;
+const TAKEN_MAX: usize = 3;
 
 /// Pause before an address that still looks alive is tried again after it dropped a message.
 const REPEAT_PAUSE: Duration = Duration::from_millis(2);
@@ -159,32 +168,16 @@ struct Incarnation<M: Message> {
     actor: ActorRef<Mail<M>>,
 }
 
-impl<M: Message> Clone for Incarnation<M> {
-    fn clone(&self) -> Self {
-        Self { generation: self.generation, actor: self.actor.clone() }
-    }
-}
-
-/// Who serves an address at the moment.
-#[derive(Debug)]
-enum Serving<M: Message> {
-    /// Nobody yet, or nobody for the moment.
-    Nobody,
-    /// This incarnation.
-    Actor(Incarnation<M>),
-    /// Nobody, and nobody is about to: the actor is failed, fenced or shut down.
-    Gone,
-}
-
 /// What every clone of an address shares, and what survives its actors.
 #[derive(Debug)]
 struct Lane<M: Message> {
     name: ActorName,
-    waiting_max: usize,
-    waiting: Arc<AtomicUsize>,
-    serving: watch::Sender<Serving<M>>,
-    /// The last generation that ended from outside, over which no message is to blame.
-    killed: AtomicU64,
+    gate: Arc<Gate>,
+    /// Who serves now, for the way that nearly every message takes. Written under the lock of
+    /// `succession`, which is for those who have to wait.
+    live: ArcSwapOption<Incarnation<M>>,
+    succession: watch::Sender<Succession>,
+    killed: Mutex<Killed>,
     meter: AddrMeter,
 }
 
@@ -200,18 +193,28 @@ impl<M: Message> Clone for Addr<M> {
     }
 }
 
+/// What became of a message that was to be sent.
+enum Sent<T> {
+    /// This generation has it.
+    To(u64, oneshot::Receiver<T>),
+    /// This generation no longer takes messages.
+    Refused(u64),
+    /// Nobody serves the address.
+    Kept,
+}
+
 impl<M: Message> Addr<M> {
     /// An address that nobody serves yet. At most `waiting_max` messages wait behind it, those
     /// being handled included.
     pub fn new(name: &str, waiting_max: usize, meter: AddrMeter) -> Self {
-        let (serving, _) = watch::channel(Serving::Nobody);
+        let (succession, _) = watch::channel(Succession::default());
         Self {
             lane: Arc::new(Lane {
                 name: name.into(),
-                waiting_max,
-                waiting: Arc::default(),
-                serving,
-                killed: AtomicU64::new(0),
+                gate: Arc::new(Gate::new(waiting_max, meter.dead_letters.clone())),
+                live: ArcSwapOption::empty(),
+                succession,
+                killed: Mutex::default(),
                 meter,
             }),
         }
@@ -224,19 +227,19 @@ impl<M: Message> Addr<M> {
 
     /// Messages that wait or are being handled.
     pub fn waiting(&self) -> usize {
-        self.lane.waiting.load(Ordering::Relaxed)
+        self.lane.gate.waiting()
     }
 
     /// The most messages that may wait.
     pub fn waiting_max(&self) -> usize {
-        self.lane.waiting_max
+        self.lane.gate.waiting_max()
     }
 
     /// Asks and waits for the answer, at most until `deadline`.
     ///
     /// `ask` makes the message around the reply port; it is called again when the message has to be
     /// said to another incarnation. That happens when the first one died before taking it up, and,
-    /// if the message is idempotent, also when it died over it.
+    /// if the message is idempotent, also when it died over it. The message keeps its place.
     ///
     /// # Errors
     /// [`CallError::Busy`] at once when the address is full, [`CallError::Late`] at the deadline,
@@ -247,12 +250,7 @@ impl<M: Message> Addr<M> {
         T: Send,
         F: Fn(Reply<T>) -> M + Send,
     {
-        let answer = tokio::time::timeout_at(deadline.0, self.ask_until_answered(deadline, &ask));
-        match answer.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.failed(error)),
-            Err(_) => Err(self.failed(CallError::Late { actor: self.lane.name.clone() })),
-        }
+        self.ask_until_answered(deadline, &ask).await.map_err(|error| self.failed(error))
     }
 
     /// Says something that is not answered.
@@ -260,86 +258,149 @@ impl<M: Message> Addr<M> {
     /// # Errors
     /// [`CallError::Busy`] when the address is full, [`CallError::Down`] when nobody serves it.
     pub fn cast(&self, message: M) -> Result<(), CallError> {
-        let ticket = self.ticket().map_err(|error| self.failed(error))?;
-        let down = || self.failed(CallError::Down { actor: self.lane.name.clone() });
-        let Serving::Actor(live) = &*self.lane.serving.borrow() else { return Err(down()) };
-        let work = Work::new(message, ticket, None);
-        live.actor.send_message(Mail::Work(work)).map_err(|_| down())
+        let ticket = self.lane.gate.enter(true);
+        let ticket = ticket.ok_or_else(|| self.failed(self.busy()))?;
+        let is_sent = match &*self.lane.live.load() {
+            Some(live) => {
+                live.actor.send_message(Mail::Work(Work::new(message, ticket, None))).is_ok()
+            }
+            None => false,
+        };
+        if is_sent { Ok(()) } else { Err(self.failed(self.down())) }
     }
 
     async fn ask_until_answered<T, F>(&self, deadline: Deadline, ask: &F) -> Result<T, CallError>
     where
         F: Fn(Reply<T>) -> M,
     {
-        let mut taken = 0;
+        let mut ticket = self.lane.gate.enter(false).ok_or_else(|| self.busy())?;
+        let mut blamed = Vec::new();
         loop {
-            let ticket = self.ticket()?;
-            let live = self.live().await?;
-            let (reply, answer) = Reply::channel();
-            let message = ask(reply);
-            let is_idempotent = message.is_idempotent();
-            let was_taken = ticket.clone();
-            let work = Work::new(message, ticket, Some(deadline));
-            if live.actor.send_message(Mail::Work(work)).is_ok() {
-                if let Ok(answer) = answer.await {
-                    return Ok(answer);
-                }
-                if was_taken.is_taken() {
-                    taken += 1;
-                    if !is_idempotent {
-                        return Err(CallError::Down { actor: self.lane.name.clone() });
+            let generation = match self.send(&ticket, deadline, ask) {
+                (Sent::To(generation, answer), is_idempotent) => {
+                    if let Some(answer) = self.answered(deadline, answer).await? {
+                        return Ok(answer);
                     }
+                    if ticket.is_taken() && !is_idempotent {
+                        return Err(self.down());
+                    }
+                    if ticket.is_taken() {
+                        blamed.push(generation);
+                    }
+                    generation
                 }
-            }
-            drop(was_taken);
+                (Sent::Refused(generation), _) => generation,
+                (Sent::Kept, _) => {
+                    self.before(deadline, self.served()).await??;
+                    continue;
+                }
+            };
             self.lane.meter.retries.inc();
-            self.successor(live.generation).await;
-            if self.lane.killed.load(Ordering::Acquire) == live.generation {
-                taken = 0;
-            } else if taken >= TAKEN_MAX {
-                return Err(CallError::Down { actor: self.lane.name.clone() });
+            ticket = ticket.renew();
+            self.before(deadline, self.successor(generation)).await?;
+            if blamed.len() >= TAKEN_MAX {
+                let killed = self.lane.killed.lock().unwrap_or_else(PoisonError::into_inner);
+                blamed.retain(|generation| !killed.has(*generation));
+            }
+            if blamed.len() >= TAKEN_MAX {
+                return Err(self.down());
             }
         }
     }
 
-    /// Waits until somebody serves the address.
-    async fn live(&self) -> Result<Incarnation<M>, CallError> {
-        if let Serving::Actor(live) = &*self.lane.serving.borrow() {
-            return Ok(live.clone());
+    /// Sends the message to whoever serves now, and says whether it is idempotent.
+    fn send<T, F>(&self, ticket: &Ticket, deadline: Deadline, ask: &F) -> (Sent<T>, bool)
+    where
+        F: Fn(Reply<T>) -> M,
+    {
+        let live = self.lane.live.load();
+        let Some(live) = &*live else { return (Sent::Kept, true) };
+        let (reply, answer) = Reply::channel();
+        let message = ask(reply);
+        let is_idempotent = message.is_idempotent();
+        let work = Work::new(message, ticket.clone(), Some(deadline));
+        let sent = match live.actor.send_message(Mail::Work(work)) {
+            Ok(()) => Sent::To(live.generation, answer),
+            Err(_) => Sent::Refused(live.generation),
+        };
+        (sent, is_idempotent)
+    }
+
+    /// Waits for the answer; `None` when it was dropped unanswered.
+    async fn answered<T>(
+        &self,
+        deadline: Deadline,
+        mut answer: oneshot::Receiver<T>,
+    ) -> Result<Option<T>, CallError> {
+        // Most answers are there when the actor has had its turn on this thread. Only a call that
+        // is still unanswered when its own turn comes again pays for a timer.
+        let mut had_turn = false;
+        let early = poll_fn(|context| match Pin::new(&mut answer).poll(context) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer.ok())),
+            Poll::Pending if had_turn => Poll::Ready(None),
+            Poll::Pending => {
+                had_turn = true;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        });
+        match early.await {
+            Some(answer) => Ok(answer),
+            None => self.before(deadline, answer).await.map(Result::ok),
         }
-        let mut serving = self.lane.serving.subscribe();
+    }
+
+    async fn before<O>(
+        &self,
+        deadline: Deadline,
+        work: impl Future<Output = O>,
+    ) -> Result<O, CallError> {
+        let in_time = tokio::time::timeout_at(deadline.0, work).await;
+        in_time.map_err(|_| CallError::Late { actor: self.lane.name.clone() })
+    }
+
+    /// Waits until somebody serves the address.
+    async fn served(&self) -> Result<(), CallError> {
+        let mut succession = self.lane.succession.subscribe();
         // The lane holds the sender, so the channel cannot close while we wait.
-        let found = serving.wait_for(|now| !matches!(now, Serving::Nobody)).await;
-        match found.as_deref() {
-            Ok(Serving::Actor(live)) => Ok(live.clone()),
-            _ => Err(CallError::Down { actor: self.lane.name.clone() }),
+        let found = succession.wait_for(|now| now.serving != Serving::Nobody).await;
+        match found.map(|now| now.serving) {
+            Ok(Serving::Live(_)) => Ok(()),
+            _ => Err(self.down()),
         }
     }
 
     /// Waits until another generation serves the address, or a moment if the same one still does:
     /// it may have dropped a message without dying.
     async fn successor(&self, generation: u64) {
-        let mut serving = self.lane.serving.subscribe();
-        let changed = serving.wait_for(|now| match now {
-            Serving::Actor(live) => live.generation != generation,
-            Serving::Nobody => false,
-            Serving::Gone => true,
-        });
-        let _ = tokio::time::timeout(REPEAT_PAUSE, changed).await;
+        let mut succession = self.lane.succession.subscribe();
+        loop {
+            let changed = succession.wait_for(|now| match now.serving {
+                Serving::Live(now) => now != generation,
+                Serving::Nobody => false,
+                Serving::Gone => true,
+            });
+            let in_time = tokio::time::timeout(REPEAT_PAUSE, changed).await.is_ok();
+            // Once it is known to end, its supervisor will say what follows.
+            if in_time || !self.is_ending(generation) {
+                return;
+            }
+        }
     }
 
-    fn ticket(&self) -> Result<Ticket, CallError> {
-        let waiting = Arc::clone(&self.lane.waiting);
-        let before = waiting.fetch_add(1, Ordering::AcqRel);
-        // Made before the check, so that its drop takes the place back.
-        let ticket = Ticket(Arc::new(Place { waiting, is_taken: AtomicBool::new(false) }));
-        if before >= self.lane.waiting_max {
-            return Err(CallError::Busy {
-                actor: self.lane.name.clone(),
-                waiting_max: self.lane.waiting_max,
-            });
-        }
-        Ok(ticket)
+    fn is_ending(&self, generation: u64) -> bool {
+        let live = self.lane.live.load();
+        let same = live.as_ref().filter(|live| live.generation == generation);
+        same.is_none_or(|live| live.actor.get_status() >= ActorStatus::Draining)
+    }
+
+    fn busy(&self) -> CallError {
+        let (actor, waiting_max) = (self.lane.name.clone(), self.waiting_max());
+        CallError::Busy { actor, waiting_max }
+    }
+
+    fn down(&self) -> CallError {
+        CallError::Down { actor: self.lane.name.clone() }
     }
 
     fn failed(&self, error: CallError) -> CallError {
@@ -347,96 +408,35 @@ impl<M: Message> Addr<M> {
         error
     }
 
-    /// From now on `actor` serves the address.
+    /// From now on `actor` serves the address, unless it is known to have ended already.
     pub(crate) fn bind(&self, generation: u64, actor: ActorRef<Mail<M>>) {
-        self.lane.serving.send_if_modified(|serving| {
-            let is_newer = match serving {
-                Serving::Actor(live) => live.generation < generation,
-                Serving::Nobody | Serving::Gone => true,
-            };
-            if is_newer {
-                *serving = Serving::Actor(Incarnation { generation, actor });
+        self.lane.succession.send_if_modified(|now| {
+            let is_due = now.bind(generation);
+            if is_due {
+                self.lane.live.store(Some(Arc::new(Incarnation { generation, actor })));
+                // The last one may have died with the stamp that was asked for.
+                self.lane.gate.want_stamp();
             }
-            is_newer
+            is_due
         });
     }
 
     /// The incarnation `generation` was ended from outside, not by what it was handling. Said
     /// before [`Addr::unbind`].
     pub(crate) fn exonerate(&self, generation: u64) {
-        self.lane.killed.store(generation, Ordering::Release);
+        self.lane.killed.lock().unwrap_or_else(PoisonError::into_inner).add(generation);
     }
 
     /// The incarnation `generation` no longer serves; callers wait for the next, or are told at
     /// once when there will be none.
     pub(crate) fn unbind(&self, generation: u64, is_gone: bool) {
-        self.lane.serving.send_if_modified(|serving| {
-            let is_current = match serving {
-                Serving::Actor(live) => live.generation <= generation,
-                Serving::Nobody => is_gone,
-                Serving::Gone => !is_gone,
-            };
+        self.lane.succession.send_if_modified(|now| {
+            let is_current = now.unbind(generation, is_gone);
             if is_current {
-                *serving = if is_gone { Serving::Gone } else { Serving::Nobody };
+                self.lane.live.store(None);
             }
             is_current
         });
-    }
-}
-
-/// What lies in an actor's mailbox.
-#[derive(Debug)]
-pub(crate) enum Mail<M> {
-    /// Something said by a caller.
-    Work(Work<M>),
-    /// The supervisor asks for a sign of life.
-    Probe,
-    /// A drill: fail in this way.
-    Fault(crate::messages::supervisor::Fault),
-    /// A note of a supervisor to itself, of a type only it knows.
-    Note(Box<dyn Any + Send>),
-}
-
-/// A message on its way, with what it needs on the way.
-#[derive(Debug)]
-pub(crate) struct Work<M> {
-    pub(crate) message: M,
-    pub(crate) ticket: Ticket,
-    pub(crate) deadline: Option<Deadline>,
-    pub(crate) span: tracing::Span,
-}
-
-impl<M> Work<M> {
-    fn new(message: M, ticket: Ticket, deadline: Option<Deadline>) -> Self {
-        Self { message, ticket, deadline, span: tracing::Span::current() }
-    }
-}
-
-/// A place among those that may wait behind an address. It is free again when the last clone is
-/// dropped: after the work, or with the mailbox of a dead actor.
-#[derive(Clone, Debug)]
-pub struct Ticket(Arc<Place>);
-
-#[derive(Debug)]
-struct Place {
-    waiting: Arc<AtomicUsize>,
-    is_taken: AtomicBool,
-}
-
-impl Ticket {
-    /// Marks that an actor has begun with the message.
-    pub(crate) fn take(&self) {
-        self.0.is_taken.store(true, Ordering::Release);
-    }
-
-    fn is_taken(&self) -> bool {
-        self.0.is_taken.load(Ordering::Acquire)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -94,6 +94,9 @@ pub enum DrillError {
         /// Where it stands.
         state: ActorState,
     },
+    /// Nobody watches the root.
+    #[error("the root supervisor cannot be frozen: nobody above it would notice")]
+    Unnoticed,
 }
 
 /// What may be said to a supervisor.
@@ -104,7 +107,8 @@ pub enum SupervisorMsg {
         /// Takes the supervisor's children in start order.
         reply: Reply<Vec<ActorInfo>>,
     },
-    /// Makes one actor fail; answered when the fault is on its way.
+    /// Makes one actor fail; answered when the fault is on its way. A supervisor that is named
+    /// itself fails, with all below it.
     Drill {
         /// The actor.
         name: String,

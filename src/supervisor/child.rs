@@ -4,13 +4,13 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ractor::ActorCell;
 
 use crate::actor::{Actor, Announce, Failure, Pulse, Shell};
-use crate::domain::restart::ChildRules;
+use crate::domain::restart::{ChildRules, Restart};
 use crate::messages::addr::{ActorName, Addr, Mail, Message};
 use crate::messages::supervisor::{Fault, SupervisorMsg};
 use crate::metrics::Metrics;
@@ -46,11 +46,24 @@ impl fmt::Debug for Live {
 /// How to start a child and how to reach what outlives its incarnations.
 pub(super) trait Launch: Send + Sync {
     fn launch(&self, parent: ActorCell, generation: u64, announce: Announce) -> Launching;
+    /// Whether launching ends at its first poll, as far as it is known.
+    fn is_quick(&self) -> bool;
     fn exonerate(&self, generation: u64);
     fn unbind(&self, generation: u64, is_gone: bool);
     fn waiting(&self) -> (usize, usize);
     /// The address of the supervisor this child is, and the names below it.
     fn below(&self) -> Option<(&Addr<SupervisorMsg>, &[ChildSpec])>;
+}
+
+/// What is known of a child beyond the life of its supervisor.
+#[derive(Debug, Default)]
+struct Fate {
+    /// The last one, so that generations only grow.
+    generation: AtomicU64,
+    /// Whether that generation has not been seen to end.
+    is_up: AtomicBool,
+    /// Whether it is never to be started again.
+    is_fenced: AtomicBool,
 }
 
 /// A child as data: its name, its rules, and how to make it afresh.
@@ -60,8 +73,8 @@ pub struct ChildSpec {
     pub(super) rules: ChildRules,
     /// Time to stop by itself before it is killed.
     pub(super) stop_grace: Duration,
-    /// Survives the supervisor, so that generations only grow.
-    pub(super) generation: Arc<AtomicU64>,
+    /// Survives the supervisor.
+    fate: Arc<Fate>,
     pub(super) launch: Arc<dyn Launch>,
 }
 
@@ -95,7 +108,7 @@ impl ChildSpec {
         stop_grace: Duration,
         launch: Arc<dyn Launch>,
     ) -> Self {
-        Self { name: name.into(), rules, stop_grace, generation: Arc::default(), launch }
+        Self { name: name.into(), rules, stop_grace, fate: Arc::default(), launch }
     }
 
     /// Its name.
@@ -104,11 +117,41 @@ impl ChildSpec {
     }
 
     pub(super) fn last_generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.fate.generation.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_starting(&self, generation: u64) {
-        self.generation.fetch_max(generation, Ordering::AcqRel);
+    pub(super) fn is_fenced(&self) -> bool {
+        self.fate.is_fenced.load(Ordering::Acquire)
+    }
+
+    /// An incarnation is about to start.
+    pub(super) fn begins(&self, generation: u64) {
+        self.fate.generation.fetch_max(generation, Ordering::AcqRel);
+        self.fate.is_up.store(true, Ordering::Release);
+    }
+
+    /// The incarnation has ended.
+    pub(super) fn ends(&self) {
+        self.fate.is_up.store(false, Ordering::Release);
+    }
+
+    /// It is never started again, whatever becomes of its supervisor.
+    pub(super) fn fence(&self) {
+        self.fate.is_fenced.store(true, Ordering::Release);
+    }
+
+    /// Its supervisor has ended, and it with it, if it had not before. That is a kill, and nothing
+    /// that it was handling is to blame.
+    pub(super) fn ended_above(&self, is_gone: bool) {
+        let was_up = self.fate.is_up.swap(false, Ordering::AcqRel);
+        if was_up && self.rules.restart == Restart::FailStop {
+            self.fence();
+        }
+        let last = self.last_generation();
+        if was_up {
+            self.launch.exonerate(last);
+        }
+        self.launch.unbind(last, is_gone || self.is_fenced());
     }
 
     /// Whether `name` is this child or below it.
@@ -159,6 +202,10 @@ where
             };
             Ok(Live { cell, pulse, control: Box::new(control) })
         })
+    }
+
+    fn is_quick(&self) -> bool {
+        A::STARTS_AT_ONCE
     }
 
     fn exonerate(&self, generation: u64) {

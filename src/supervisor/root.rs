@@ -2,13 +2,13 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::{ActorCell, ActorProcessingErr};
 use tokio::sync::watch;
 
 use super::child::{Launch, Live, Order};
+use super::known::Known;
 use super::{ChildSpec, Myself, Note, Settings, Supervisor, note};
 use crate::actor::{Announce, Failure, Pulse};
 use crate::domain::restart::{ChildRules, Outcome};
@@ -58,6 +58,7 @@ impl Root {
             settings,
             children: children.into(),
             pulse: Arc::default(),
+            known: Known::default(),
             ready: Arc::new(ready),
             exit: Some(Arc::new(exit)),
         };
@@ -143,6 +144,7 @@ impl Launch for GroupLaunch {
             settings: self.settings.clone(),
             children: self.children.clone(),
             pulse: pulse.clone(),
+            known: Known::default(),
             ready: Arc::new(ready),
             exit: None,
         };
@@ -170,6 +172,10 @@ impl Launch for GroupLaunch {
         })
     }
 
+    fn is_quick(&self) -> bool {
+        false
+    }
+
     fn exonerate(&self, generation: u64) {
         self.addr.exonerate(generation);
     }
@@ -177,9 +183,7 @@ impl Launch for GroupLaunch {
     fn unbind(&self, generation: u64, is_gone: bool) {
         self.addr.unbind(generation, is_gone);
         for spec in self.children.iter() {
-            // The children ended with their supervisor, whatever their generation was.
-            let last = spec.generation.load(Ordering::Acquire);
-            spec.launch.unbind(last, is_gone);
+            spec.ended_above(is_gone);
         }
     }
 

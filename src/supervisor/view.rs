@@ -3,11 +3,14 @@
 use tracing::{info, warn};
 
 use super::child::Order;
-use super::{State, Supervisor};
+use super::{Myself, State, Supervisor};
+use crate::clock;
 use crate::domain::restart::Standing;
-use crate::messages::addr::{Deadline, Message, Work};
-use crate::messages::event::Event;
-use crate::messages::supervisor::{ActorInfo, ActorState, DrillError, Fault, SupervisorMsg};
+use crate::messages::addr::{Deadline, Mail, Message, Work};
+use crate::messages::event::Change;
+use crate::messages::supervisor::{
+    ActorInfo, ActorState, DrillError, Failure, Fault, SupervisorMsg,
+};
 
 /// Time a supervisor below may take to describe its children.
 const TREE_WAIT: std::time::Duration = std::time::Duration::from_millis(250);
@@ -16,12 +19,14 @@ const TREE_WAIT: std::time::Duration = std::time::Duration::from_millis(250);
 const DRILL_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Supervisor {
-    pub(super) fn work(&self, work: Work<SupervisorMsg>, state: &State) {
-        work.ticket.take();
-        if work.message.is_abandoned() {
+    pub(super) fn work(&self, work: Work<SupervisorMsg>, myself: &Myself, state: &State) {
+        let Work { message, ticket, .. } = work;
+        ticket.take();
+        if message.is_abandoned() {
             return;
         }
-        match work.message {
+        // Questions that are passed on keep their places until they are answered.
+        match message {
             SupervisorMsg::Tree { reply } => {
                 let children: Vec<_> = (0..self.children.len())
                     .map(|child| (self.describe(child, state), self.children[child].clone()))
@@ -37,9 +42,13 @@ impl Supervisor {
                         tree.push(info);
                     }
                     reply.send(tree);
+                    drop(ticket);
                 });
             }
             SupervisorMsg::Drill { name, fault, reply } => {
+                if self.exit.is_some() && name == self.name {
+                    return reply.send(self.drill_root(fault, myself));
+                }
                 let child = self.children.iter().position(|spec| spec.holds(&name));
                 let Some(child) = child else { return reply.send(Err(DrillError::Unknown(name))) };
                 let spec = &self.children[child];
@@ -52,14 +61,25 @@ impl Supervisor {
                         let ask = |reply| SupervisorMsg::Drill { name: name.clone(), fault, reply };
                         let passed_on = below.call(Deadline::after(DRILL_WAIT), ask).await;
                         let ActorInfo { name, state, .. } = group;
-                        reply
-                            .send(passed_on.unwrap_or(Err(DrillError::NotRunning { name, state })));
+                        let refused = Err(DrillError::NotRunning { name, state });
+                        reply.send(passed_on.unwrap_or(refused));
+                        drop(ticket);
                     });
                     return;
                 }
                 reply.send(self.drill(child, fault, state));
             }
         }
+    }
+
+    fn drill_root(&self, fault: Fault, myself: &Myself) -> Result<(), DrillError> {
+        if fault == Fault::Freeze {
+            return Err(DrillError::Unnoticed);
+        }
+        warn!(fault = fault.as_str(), "drill: making the root supervisor fail, the node will end");
+        // It is the one that sends, so it is there to take it.
+        let _ = myself.send_message(Mail::Fault(fault));
+        Ok(())
     }
 
     fn drill(&self, child: usize, fault: Fault, state: &State) -> Result<(), DrillError> {
@@ -103,26 +123,15 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn tell(&self, child: usize, generation: u64, what: &'static str) {
+    pub(super) fn tell(&self, child: usize, generation: u64, change: Change) {
         let name = self.children[child].name.clone();
-        info!(actor = name.as_str(), incarnation = generation, "actor {what}");
-        self.settings.events.publish(Event::Actor {
-            name,
-            what,
-            incarnation: generation,
-            reason: None,
-        });
+        info!(actor = name.as_str(), incarnation = generation, "actor {}", change.as_str());
+        self.settings.events.publish(clock::shown_ms(), name, change, generation, None);
     }
 
-    pub(super) fn tell_why(
-        &self,
-        child: usize,
-        generation: u64,
-        what: &'static str,
-        state: &State,
-    ) {
+    pub(super) fn tell_failure(&self, child: usize, generation: u64, failure: &Failure) {
         let name = self.children[child].name.clone();
-        let reason = state.failures[child].as_ref().map(|failure| failure.text.clone());
-        self.settings.events.publish(Event::Actor { name, what, incarnation: generation, reason });
+        let reason = Some(failure.text.as_str().into());
+        self.settings.events.publish(failure.at_ms, name, Change::Failed, generation, reason);
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn roster(metrics: &Metrics) -> Roster {
         gate_chain: nobody("gate-chain", metrics),
         envelope: nobody("envelope", metrics),
         inference: nobody("inference-router", metrics),
-        events: Events::default(),
+        events: Events::new(metrics.events_missed()),
     }
 }
 

@@ -33,8 +33,8 @@ async fn node() -> Node {
     let metrics = &settings.metrics;
     let data_dir = tempfile::tempdir().unwrap();
     let keystore = Arc::new(Keystore::new(data_dir.path()));
-    let store = Arc::new(Store::open(data_dir.path()).unwrap());
-    let judge = GateChain::new(Constitution::default(), None, store.clone(), metrics);
+    let store = Arc::new(Store::open(data_dir.path(), 0).unwrap());
+    let judge = GateChain::new(Constitution::default(), None, store.clone(), metrics).unwrap();
     let mut roster = roster(metrics);
     let (identity_child, identity) =
         ChildSpec::actor(identity::NAME, permanent(), SECOND, 64, metrics, move || Identity {

@@ -201,6 +201,7 @@ pub(crate) fn permanent() -> ChildRules {
 }
 
 pub(crate) fn settings(strategy: Strategy) -> Settings {
+    let metrics = Metrics::new();
     Settings {
         rules: GroupRules {
             strategy,
@@ -217,8 +218,8 @@ pub(crate) fn settings(strategy: Strategy) -> Settings {
             frozen: Duration::from_millis(500),
             start: SECOND,
         },
-        metrics: Metrics::new(),
-        events: Events::default(),
+        events: Events::new(metrics.events_missed()),
+        metrics,
     }
 }
 

@@ -232,6 +232,7 @@ impl Drop for StopOnDrop {
 impl Actor for EdgeBackend {
     type Msg = BackendMsg;
     type State = ();
+    const STARTS_AT_ONCE: bool = true;
 
     async fn start(&self) -> Result<(), Failure> {
         self.load();

@@ -76,6 +76,11 @@ impl OllamaBackend {
 
     /// Looks for the server for ever.
     async fn watch(self) {
+        if self.seen.borrow().sight != Sight::Unknown {
+            // What was seen by the incarnation before serves those who wait for this one. They are
+            // answered first: to connect takes longer than all the rest of a restart.
+            tokio::time::sleep(FIRST_PROBE_PAUSE).await;
+        }
         loop {
             self.probe().await;
             // Several doubts ask for one probe, and none can make probes follow without a pause.
@@ -228,6 +233,9 @@ impl OllamaBackend {
     }
 }
 
+/// Before a fresh incarnation looks for a server that was looked for before.
+const FIRST_PROBE_PAUSE: Duration = Duration::from_millis(5);
+
 /// A server that drops connections is looked at once a second, not in a loop.
 const PROBE_PAUSE_MIN: Duration = Duration::from_secs(1);
 
@@ -242,6 +250,7 @@ impl Actor for OllamaBackend {
     type Msg = BackendMsg;
     /// Ends with the incarnation.
     type State = AbortOnDropHandle<()>;
+    const STARTS_AT_ONCE: bool = true;
 
     async fn start(&self) -> Result<Self::State, Failure> {
         Ok(AbortOnDropHandle::new(tokio::spawn(self.clone().watch())))

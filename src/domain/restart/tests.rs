@@ -135,7 +135,10 @@ impl World {
         let (life, generation) = self.lives[child];
         self.now += Duration::from_millis(random.below(20) as u64);
         if life == Life::Stopping {
-            self.fail(child, random.of(&ALL_EXITS));
+            // A fail-stop child that fails over a stop is fenced, which the model does not know.
+            let is_orderly = !may_fail_starts && self.children[child].restart == Restart::FailStop;
+            let class = if is_orderly { ExitClass::Normal } else { random.of(&ALL_EXITS) };
+            self.fail(child, class);
         } else if may_fail_starts && random.below(4) == 0 {
             self.fail(child, ExitClass::StartFailed);
         } else {
@@ -405,4 +408,33 @@ fn a_fenced_child_stays_fenced_through_the_restarts_of_its_siblings() {
     world.settle(&mut random);
     assert_eq!(world.group.standing(1), Some(Standing::Fenced));
     assert_eq!(world.generations(), [2, 1]);
+}
+
+#[test]
+fn a_fail_stop_child_that_fails_over_a_stop_is_fenced() {
+    for class in ALL_EXITS {
+        let mut random = Random(11);
+        let children = vec![child(Restart::Permanent), child(Restart::FailStop)];
+        let mut world = World::new(generous(Strategy::OneForAll), children);
+        world.settle(&mut random);
+        world.fail(0, ExitClass::Panic);
+        assert_eq!(world.lives[1].0, Life::Stopping);
+        world.fail(1, class);
+        world.settle(&mut random);
+        let is_fenced = world.group.standing(1) == Some(Standing::Fenced);
+        assert_eq!(is_fenced, class != ExitClass::Normal, "{class:?}");
+        assert_eq!(world.generations(), [2, if is_fenced { 1 } else { 2 }], "{class:?}");
+    }
+}
+
+#[test]
+fn a_child_that_was_fenced_under_a_former_supervisor_is_not_started() {
+    let mut group = Group::new(
+        generous(Strategy::OneForAll),
+        [(child(Restart::FailStop), 3), (child(Restart::Permanent), 1)],
+    );
+    group.fence(0);
+    let effects = group.step(Duration::ZERO, Event::Begin, 0.5);
+    assert_eq!(effects, [Effect::Start { child: 1, generation: 2 }]);
+    assert_eq!(group.standing(0), Some(Standing::Fenced));
 }
