@@ -123,11 +123,11 @@ fn random_letters_word_lists_and_repetition_fail_and_are_not_abstained_from() {
         assert!(score_of(&salad(seed)) < 0.5);
     }
     for sentence in sentences() {
-        let text = vec![sentence; 8].join(" ");
+        let text = [sentence; 8].join(" ");
         assert!(score_of(&text) <= 0.5, "{text}");
     }
     for text in paragraphs() {
-        assert!(score_of(&vec![text; 3].join("\n\n")) < THRESHOLD);
+        assert!(score_of(&[text; 3].join("\n\n")) < THRESHOLD);
     }
 }
 
