@@ -188,7 +188,7 @@ fn obviously_few(text: &str) -> Option<usize> {
     for byte in text.bytes() {
         let is_space = byte <= b' ';
         starts += usize::from(((run == 0) & !is_space) | (byte == b'-') | (byte == b'/'));
-        run = (run + 1) * usize::from(!is_space);
+        run = if is_space { 0 } else { run + 1 };
         longest = longest.max(run);
     }
     let parts = if longest < words::BLOB_MIN { 0 } else { text.len() / 8 };

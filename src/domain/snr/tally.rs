@@ -29,7 +29,6 @@ struct Sums {
     function: usize,
     /// Function words of other languages.
     others: usize,
-    foreign: usize,
     letters: u64,
     /// Cost of the letters and weight of the pairs, in sixteenths of a bit.
     cost: u64,
@@ -202,7 +201,6 @@ impl Counter<'_> {
         self.hash = mix(self.hash ^ word.hash);
         let sums = &mut self.sentence;
         sums.words += 1;
-        sums.foreign += usize::from(word.kind == Kind::Foreign);
         self.tally.words += 1;
         self.tally.measurable += usize::from(word.kind != Kind::Number);
         self.tally.blobs += usize::from(word.kind == Kind::Blob);
@@ -268,7 +266,6 @@ impl Sums {
         self.natural += other.natural;
         self.function += other.function;
         self.others += other.others;
-        self.foreign += other.foreign;
         self.letters += other.letters;
         self.cost += other.cost;
         self.pairs += other.pairs;
