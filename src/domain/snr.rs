@@ -72,13 +72,13 @@ pub struct Figures {
     pub sentence_words: f64,
     /// Share of words in sentences that came before.
     pub repeated: f64,
-    /// Share of words in runs of five that came before.
+    /// Share of the words of distinct sentences in runs of five that came before.
     pub recurring: f64,
-    /// Invisible characters and misplaced marks, per visible character.
+    /// Invisible characters and misplaced marks, for every five letters.
     pub invisible: f64,
     /// Words that mix scripts which look alike, and disguised letters, per word.
     pub alike: f64,
-    /// Share of characters in what looks like encoded data.
+    /// What looks like encoded data, in words of eight characters, per word.
     pub blob: f64,
     /// Share of spans that are more, or less, compressible than prose.
     pub odd_spans: f64,
@@ -188,7 +188,7 @@ fn obviously_few(text: &str) -> Option<usize> {
     for byte in text.bytes() {
         let is_space = byte <= b' ';
         starts += usize::from(((run == 0) & !is_space) | (byte == b'-') | (byte == b'/'));
-        run = (run + 1) * usize::from(!is_space);
+        run = if is_space { 0 } else { run + 1 };
         longest = longest.max(run);
     }
     let parts = if longest < words::BLOB_MIN { 0 } else { text.len() / 8 };

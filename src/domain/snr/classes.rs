@@ -3,7 +3,7 @@
 use super::words::{Kind, Mark, Token, Word};
 
 /// Before the first word of a sentence.
-pub const START: u8 = 0;
+const START: u8 = 0;
 /// After the last word of a sentence that ends without a stop.
 pub const END: u8 = 1;
 const STOP: u8 = 2;
@@ -51,7 +51,7 @@ pub const CLASSES: usize = 256;
 pub fn unknown(word: &Word<'_>) -> u8 {
     match word.kind {
         Kind::Number => NUMBER,
-        Kind::Code => CODE,
+        Kind::Code | Kind::Blob => CODE,
         Kind::Foreign => FOREIGN,
         Kind::Natural if word.is_upper => ACRONYM,
         Kind::Natural if word.letters.len() < 4 => SHORT,
@@ -93,14 +93,11 @@ pub struct Splitter {
 impl Splitter {
     /// Whether a sentence ends before `token`. The token is then counted with the next.
     ///
-    /// One ends at an empty line, and at a stop that a capital, number or name follows.
+    /// One ends at an empty line, after a stop, and when it is too long.
     pub fn ends_before(&mut self, token: &Token<'_>) -> bool {
         let ends = match token {
             Token::Break => self.words > 0,
-            Token::Word(word) => {
-                let begins = word.is_capital || word.kind != Kind::Natural;
-                (self.has_stopped && begins) || self.words >= WORDS_MAX
-            }
+            Token::Word(_) => self.has_stopped || self.words >= WORDS_MAX,
             Token::Mark(Mark::Open) => self.has_stopped,
             Token::Mark(_) => false,
         };
@@ -114,6 +111,15 @@ impl Splitter {
             Token::Mark(_) => self.has_stopped = false,
         }
         ends
+    }
+}
+
+/// What stands before the first word of a sentence: a sentence that begins small is taken to go on
+/// after a stop, wherever it stands, so that its weight does not depend on its place.
+pub fn before_first(word: &Word<'_>) -> u8 {
+    match word.kind == Kind::Natural && !word.is_capital {
+        true => STOP,
+        false => START,
     }
 }
 

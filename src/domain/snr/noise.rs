@@ -4,6 +4,8 @@ use super::{Figures, ramp};
 
 /// Characters of a span whose entropy is looked at.
 const SPAN: u32 = 1024;
+/// Words that a span of prose holds.
+pub(super) const SPAN_WORDS: usize = 200;
 
 /// Entropy of the visible characters of prose, in bits; samples of so many lie well inside.
 const BAND: std::ops::Range<f64> = 3.4..5.5;
@@ -14,28 +16,26 @@ pub(super) struct Spans {
     counts: [u32; 256],
     read: u32,
     odd: usize,
-    all: usize,
 }
 
 impl Spans {
     pub(super) const fn new() -> Self {
-        Self { counts: [0; 256], read: 0, odd: 0, all: 0 }
+        Self { counts: [0; 256], read: 0, odd: 0 }
     }
 
     pub(super) fn push(&mut self, code: u8) {
         self.counts[usize::from(code)] += 1;
         self.read += 1;
         if self.read == SPAN {
-            self.all += 1;
             self.odd += usize::from(!BAND.contains(&entropy(&self.counts)));
             (self.counts, self.read) = ([0; 256], 0);
         }
     }
 
-    /// Spans whose characters are more evenly, or less evenly, spread than those of prose, and
-    /// all spans. What is shorter than a span is not looked at.
-    pub(super) const fn odd(&self) -> (usize, usize) {
-        (self.odd, self.all)
+    /// Spans whose characters are more evenly, or less evenly, spread than those of prose. What is
+    /// shorter than a span is not looked at.
+    pub(super) const fn odd(&self) -> usize {
+        self.odd
     }
 }
 
@@ -51,7 +51,7 @@ fn entropy(counts: &[u32; 256]) -> f64 {
 pub(super) fn noise(figures: &Figures) -> f64 {
     let kinds = [
         ramp(figures.repeated, 0.0, 0.5),
-        ramp(figures.recurring, 0.25, 0.75),
+        ramp(figures.recurring, 0.0, 0.8),
         ramp(figures.invisible, 0.0, 0.05),
         ramp(figures.alike, 0.0, 0.1),
         ramp(figures.blob, 0.15, 0.6),

@@ -1,12 +1,15 @@
 //! Counts a text, sentence by sentence. A sentence that came before is counted as repeated and
 //! adds nothing else, so that repeating what is good cannot make a text better.
 
-use super::classes::{CAPITAL, END, START, Splitter, has_capital_mark, mark, sticks};
+use super::classes::{CAPITAL, END, Splitter, before_first, has_capital_mark, mark, sticks};
 use super::diversity::Window;
 use super::grounding::{Index, Set, Term, term};
-use super::noise::Runs;
+use super::noise::{Runs, SPAN_WORDS};
 use super::words::{Counts, Kind, Mark, Over, Token, Word, mix, scan};
 use super::{Figures, rounded, tables};
+
+/// Letters of a word of English, roughly.
+const WORD_LETTERS: usize = 5;
 
 /// Distinct sentences that are remembered; of a text with more, later ones count as new.
 const SENTENCES_MAX: usize = 1 << 16;
@@ -26,7 +29,6 @@ struct Sums {
     function: usize,
     /// Function words of other languages.
     others: usize,
-    foreign: usize,
     letters: u64,
     /// Cost of the letters and weight of the pairs, in sixteenths of a bit.
     cost: u64,
@@ -44,6 +46,8 @@ pub(super) struct Tally {
     /// Words of all sentences, numbers included, and those that can be measured.
     words: usize,
     measurable: usize,
+    /// Parts of encoded data.
+    blobs: usize,
     /// Words in sentences that came before.
     repeated: usize,
     recurring: usize,
@@ -66,6 +70,7 @@ impl Tally {
                 sentences: 0,
                 words: 0,
                 measurable: 0,
+                blobs: 0,
                 repeated: 0,
                 recurring: 0,
                 window: Window::new(),
@@ -76,7 +81,7 @@ impl Tally {
             index,
             splitter: Splitter::default(),
             sentence: Sums::default(),
-            last: START,
+            last: 0,
             has_ended: false,
             hash: 0,
             hashes: [0; TERMS_MAX],
@@ -126,19 +131,22 @@ impl Tally {
             order_bits: rounded(per(sums.order as f64 / 16.0, sums.pairs as usize)),
             type_token: rounded(self.window.share()),
             natural_share: rounded(share(sums.natural, sums.words)),
-            sentence_words: rounded(share(sums.words, self.sentences)),
+            sentence_words: rounded(per(sums.words as f64, self.sentences)),
             repeated: rounded(share(self.repeated, self.words)),
-            recurring: rounded(share(self.recurring, self.words)),
-            invisible: rounded(share(self.counts.invisible, self.counts.visible)),
-            alike: rounded(share(self.counts.alike, self.words)),
-            blob: rounded(share(self.counts.blob, self.counts.visible)),
-            odd_spans: rounded(share(self.counts.spans.0, self.counts.spans.1)),
+            recurring: rounded(share(self.recurring, sums.words)),
+            // Noise is counted everywhere and set against the distinct sentences, so that
+            // repeating clean ones cannot thin it.
+            invisible: rounded(share(self.counts.invisible, sums.words * WORD_LETTERS)),
+            alike: rounded(share(self.counts.alike, sums.words)),
+            blob: rounded(share(self.blobs, sums.words)),
+            odd_spans: rounded(share(self.counts.odd_spans * SPAN_WORDS, sums.words)),
         }
     }
 }
 
+/// A share, at most 1.
 fn share(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 { 0.0 } else { (part as f64 / whole as f64).min(1.0) }
 }
 
 /// Counts sentences into a tally.
@@ -164,6 +172,8 @@ impl Counter<'_> {
         }
         match token {
             Token::Word(word) => self.word(word),
+            // Before the first word there is no order yet.
+            Token::Mark(_) if self.sentence.words == 0 => {}
             Token::Mark(sign) => {
                 self.follow(mark(*sign));
                 self.has_ended = *sign == Mark::Stop;
@@ -174,12 +184,14 @@ impl Counter<'_> {
 
     fn word(&mut self, word: &Word<'_>) {
         let (class, _) = tables::class(word);
+        if self.sentence.words == 0 {
+            self.last = before_first(word);
+        }
         if has_capital_mark(word, self.sentence.words == 0) {
             self.follow(CAPITAL);
         }
         self.follow(class);
         self.has_ended = false;
-        self.runs.push(word.hash);
         if self.sentence.words < TERMS_MAX {
             self.hashes[self.sentence.words] = word.hash;
         }
@@ -189,9 +201,9 @@ impl Counter<'_> {
         self.hash = mix(self.hash ^ word.hash);
         let sums = &mut self.sentence;
         sums.words += 1;
-        sums.foreign += usize::from(word.kind == Kind::Foreign);
         self.tally.words += 1;
         self.tally.measurable += usize::from(word.kind != Kind::Number);
+        self.tally.blobs += usize::from(word.kind == Kind::Blob);
         if word.kind == Kind::Natural {
             sums.natural += 1;
             let is_function = tables::is_function(class);
@@ -224,13 +236,16 @@ impl Counter<'_> {
         }
         let sentence = std::mem::take(&mut self.sentence);
         let hash = std::mem::take(&mut self.hash);
-        (self.last, self.has_ended) = (START, false);
+        self.has_ended = false;
         let tally = &mut self.tally;
         if self.seen.insert(hash) {
             tally.sentences += 1;
             tally.sums.add(&sentence);
             let words = sentence.words.min(TERMS_MAX);
-            self.hashes[..words].iter().for_each(|hash| tally.window.push(*hash));
+            for hash in &self.hashes[..words] {
+                tally.window.push(*hash);
+                self.runs.push(*hash);
+            }
             // Words thrown together are much further below; few sentences of people are.
             let is_ordered = sentence.order * 10 > -3 * 16 * sentence.pairs as i64;
             let judged = self.index.and_then(|index| index.supports(&self.terms, is_ordered));
@@ -251,7 +266,6 @@ impl Sums {
         self.natural += other.natural;
         self.function += other.function;
         self.others += other.others;
-        self.foreign += other.foreign;
         self.letters += other.letters;
         self.cost += other.cost;
         self.pairs += other.pairs;

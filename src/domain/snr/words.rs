@@ -26,6 +26,8 @@ pub enum Kind {
     Code,
     /// Letters of another script.
     Foreign,
+    /// A part of what looks like encoded data.
+    Blob,
 }
 
 /// One word.
@@ -76,8 +78,6 @@ pub enum Token<'a> {
 /// What was counted beside the words.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
-    /// Characters that are neither space nor invisible.
-    pub visible: usize,
     /// Latin letters.
     pub latin: usize,
     /// Latin letters with a mark.
@@ -88,10 +88,8 @@ pub struct Counts {
     pub invisible: usize,
     /// Words that mix Latin letters with such that look alike, and disguised letters.
     pub alike: usize,
-    /// Characters of runs that look like encoded data.
-    pub blob: usize,
-    /// Spans of characters that are spread unlike those of prose, and all spans.
-    pub spans: (usize, usize),
+    /// Spans of characters that are spread unlike those of prose.
+    pub odd_spans: usize,
 }
 
 /// Time is up.
@@ -133,7 +131,7 @@ pub fn scan(
         }
     }
     reader.end_run();
-    reader.counts.spans = reader.spans.odd();
+    reader.counts.odd_spans = reader.spans.odd();
     Ok(reader.counts)
 }
 
@@ -204,7 +202,6 @@ impl Reader<'_> {
             }
             Sign::Ideograph => {
                 self.end_run();
-                self.counts.visible += 1;
                 self.counts.foreign += 1;
                 self.lines = 0;
                 self.capital[0] = false;
@@ -217,7 +214,6 @@ impl Reader<'_> {
         };
         self.heaped = 0;
         self.lines = 0;
-        self.counts.visible += 1;
         self.spans.push(if code.is_ascii() { code ^ (u8::from(is_capital) << 5) } else { c as u8 });
         if self.length < RUN_MAX {
             self.run[self.length] = code;
@@ -275,11 +271,10 @@ impl Reader<'_> {
         }
         let hash = |run: &[u8]| run.iter().fold(SEED, |hash, &code| step(hash, code));
         if whole >= BLOB_MIN && shape.is_blob() {
-            self.counts.blob += whole;
             // As long as several words: it must not escape as a text too short to be judged.
             for part in 0..whole.div_ceil(8).min(RUN_MAX) {
                 let hash = mix(hash(&self.run[start..end]) ^ part as u64);
-                self.word(start, Kind::Code, hash, 0..0);
+                self.word(start, Kind::Blob, hash, 0..0);
             }
         } else if shape.foreign > shape.letters {
             self.word(start, Kind::Foreign, mix(hash(&self.run[start..end])), 0..0);

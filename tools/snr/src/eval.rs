@@ -115,7 +115,7 @@ fn made(class: Class, text: &str, long: &[String], seed: u64) -> Option<String> 
             let end = text.find(". ").map_or(text.len(), |at| at + 1);
             let sentence = &text[..end];
             let words = sentence.split_whitespace().count();
-            (5..=60).contains(&words).then(|| vec![sentence; 8].join(" "))
+            (5..=60).contains(&words).then(|| [sentence; 8].join(" "))
         }
         Class::Shuffled | Class::Bare => {
             for at in (1..words.len()).rev() {

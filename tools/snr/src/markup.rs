@@ -293,8 +293,8 @@ mod tests {
     #[test]
     fn markdown_loses_code_headings_tables_and_links() {
         let text = "---\ntitle: x\n---\n# Heading\n\nSome *plain* [text](http://a.b/c_(d)) with \
-                    `code` and\na second line.\n\n```rust\nfn main() {}\n```\n\n| a | b |\n\n- one \
-                    item\n- another ![image](x.png)\n\n    indented code\n";
+                    `code` and\na second line.\n\n    indented code\n\n```rust\nfn main() {}\n\
+                    ```\n\n| a | b |\n\n- one item\n- another ![image](x.png)\n";
         let expected = ["Some plain text with code and a second line.", "one item", "another"];
         assert_eq!(paragraphs(text, Format::Markdown), expected);
     }

@@ -5,14 +5,14 @@ use std::io;
 use std::path::Path;
 
 use bizra_omega::domain::snr::classes::{
-    CAPITAL, CLASSES, CLUSTER, END, FUNCTION, NUMBER, START, Splitter, has_capital_mark, mark,
-    unknown,
+    CAPITAL, CLASSES, CLUSTER, END, FUNCTION, NUMBER, Splitter, before_first, has_capital_mark,
+    mark, unknown,
 };
 use bizra_omega::domain::snr::tables::{
     COMMON, DIGEST, FOREIGN, FOREIGN_MAX, LENGTH, MAGIC, PAIRS, SLOTS, TRIGRAMS, VOCABULARY, place,
     trigram,
 };
-use bizra_omega::domain::snr::words::{Kind, Token, hash_of, scan};
+use bizra_omega::domain::snr::words::{Kind, Mark, Token, hash_of, scan};
 
 use crate::clusters;
 use crate::corpus::{Formats, paragraphs};
@@ -74,6 +74,14 @@ pub(crate) fn tables(folders: &[&Path]) -> io::Result<(Vec<u8>, Vec<String>)> {
     Ok((counts.tables(), report))
 }
 
+/// Takes the sentence, with the mark of its end if it does not end in a stop.
+fn ended(sentence: &mut Vec<Type>, has_ended: bool) -> Vec<Type> {
+    if !has_ended {
+        sentence.push(Type::Class(END));
+    }
+    std::mem::take(sentence)
+}
+
 fn listed(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace)
 }
@@ -81,19 +89,18 @@ fn listed(text: &str) -> impl Iterator<Item = &str> {
 impl Counts {
     fn add(&mut self, paragraph: &str) {
         let mut splitter = Splitter::default();
-        let mut sentence: Vec<Type> = vec![Type::Class(START)];
-        let mut stopped = false;
-        let read = scan(paragraph, &mut || false, &mut |token| {
-            if splitter.ends_before(&token) && sentence.len() > 1 {
-                if !stopped {
-                    sentence.push(Type::Class(END));
-                }
-                self.sentences.push(std::mem::replace(&mut sentence, vec![Type::Class(START)]));
+        let mut sentence: Vec<Type> = Vec::new();
+        let mut has_ended = false;
+        // Time is never up here, so the text is always read to its end.
+        let _ = scan(paragraph, &mut || false, &mut |token| {
+            if splitter.ends_before(&token) {
+                self.sentences.push(ended(&mut sentence, has_ended));
             }
-            stopped = false;
             match token {
                 Token::Word(word) => {
-                    if has_capital_mark(&word, sentence.len() == 1) {
+                    if sentence.is_empty() {
+                        sentence.push(Type::Class(before_first(&word)));
+                    } else if has_capital_mark(&word, false) {
                         sentence.push(Type::Class(CAPITAL));
                     }
                     if word.kind == Kind::Natural {
@@ -103,19 +110,17 @@ impl Counts {
                     } else {
                         sentence.push(Type::Class(unknown(&word)));
                     }
+                    has_ended = false;
                 }
-                Token::Mark(sign) => {
-                    stopped = sign == bizra_omega::domain::snr::words::Mark::Stop;
+                Token::Mark(sign) if !sentence.is_empty() => {
+                    has_ended = sign == Mark::Stop;
                     sentence.push(Type::Class(mark(sign)));
                 }
-                Token::Break => {}
+                Token::Mark(_) | Token::Break => {}
             }
         });
-        if read.is_ok() && sentence.len() > 1 {
-            if !stopped {
-                sentence.push(Type::Class(END));
-            }
-            self.sentences.push(sentence);
+        if !sentence.is_empty() {
+            self.sentences.push(ended(&mut sentence, has_ended));
         }
     }
 
