@@ -19,8 +19,8 @@ pub mod domain {
     pub mod ihsan;
     pub mod inference;
     pub mod json;
-    pub mod profile;
     pub mod passphrase;
+    pub mod profile;
     pub mod reject;
     pub mod replay;
     pub mod restart;

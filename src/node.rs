@@ -187,10 +187,11 @@ pub async fn start_with(
     let judge = gate_chain::GateChain::new(constitution, file, Arc::clone(&store), &metrics)?;
     let (gate_chain_child, gate_chain) = plan.actor(gate_chain::NAME, move || judge.clone());
 
-    let (issuer, log) = (identity.clone(), Arc::clone(&store));
+    let (issuer, judge, log) = (identity.clone(), gate_chain.clone(), Arc::clone(&store));
     let accept_v1 = config.pci.accept_v1;
     let (envelope_child, envelope) = plan.actor(envelope::NAME, move || envelope::Envelope {
         identity: issuer.clone(),
+        gates: judge.clone(),
         store: Arc::clone(&log),
         limits: ReplayLimits::default(),
         accept_v1,

@@ -193,7 +193,9 @@ fn the_sources_keep_the_house_rules() {
 
 /// Every Rust file of ours.
 fn sources(root: &Path) -> Vec<PathBuf> {
-    sources_in(["src", "tests", "benches", "tools/snr/src", "xtask/src"].map(|dir| root.join(dir)).into())
+    sources_in(
+        ["src", "tests", "benches", "tools/snr/src", "xtask/src"].map(|dir| root.join(dir)).into(),
+    )
 }
 
 fn sources_in(mut open: Vec<PathBuf>) -> Vec<PathBuf> {

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bizra_omega::actors::envelope::Envelope;
+use bizra_omega::actors::gate_chain::GateChain;
 use bizra_omega::actors::identity::Identity;
 use bizra_omega::adapters::keystore::Keystore;
 use bizra_omega::adapters::store::Store;
 use bizra_omega::domain::bytes::from_hex;
+use bizra_omega::domain::constitution::Constitution;
 use bizra_omega::domain::digest::domain_separated_digest;
 use bizra_omega::domain::envelope::{Draft, EnvelopeId, Head, Parent, Report, SealError, Sealed};
 use bizra_omega::domain::id::NodeId;
@@ -68,14 +70,18 @@ async fn desk_over(
     let (identity_child, identity) =
         ChildSpec::actor("identity", permanent(), SECOND, 256, metrics, make);
     let store = Arc::new(store);
-    let (signer, log) = (identity.clone(), Arc::clone(&store));
+    let judge = GateChain::new(Constitution::default(), None, Arc::clone(&store), metrics).unwrap();
+    let make = move || judge.clone();
+    let (gates_child, gates) =
+        ChildSpec::actor("gate-chain", permanent(), SECOND, 256, metrics, make);
+    let (signer, judge, log) = (identity.clone(), gates.clone(), Arc::clone(&store));
     let make = move || {
-        let (identity, store) = (signer.clone(), Arc::clone(&log));
-        Envelope { identity, store, limits, accept_v1: true, now_ms }
+        let (identity, gates, store) = (signer.clone(), judge.clone(), Arc::clone(&log));
+        Envelope { identity, gates, store, limits, accept_v1: true, now_ms }
     };
     let (envelope_child, envelope) =
         ChildSpec::actor("envelope", permanent(), SECOND, 256, metrics, make);
-    let root = root(&settings, vec![identity_child, envelope_child]).await;
+    let root = root(&settings, vec![identity_child, gates_child, envelope_child]).await;
     Desk { root, identity, envelope, store, _dir: dir }
 }
 
@@ -388,4 +394,32 @@ async fn near_a_full_disk_no_envelope_is_made_and_consuming_goes_on() {
     let sealed = unsigned.finish(&signed).unwrap();
     assert!(desk.consume(&sealed.json).await.is_valid());
     assert_eq!(desk.store.broken(), None);
+}
+
+#[tokio::test]
+async fn a_harmful_message_is_refused_and_its_sender_pays_once_for_it() {
+    let desk = desk().await;
+    let leak = json!({ "note": "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY\n\
+                                -----END PRIVATE KEY-----\n" });
+    let bad = desk.create(&draft(1, leak.clone())).await.unwrap();
+    assert!(desk.verify(&bad.json).await.is_valid(), "verifying judges no content");
+    let report = desk.consume(&bad.json).await;
+    assert_eq!(report.code, Some(RejectCode::RejectGateIhsan), "{report:?}");
+    assert!(!report.error.unwrap().contains("MC4CAQ"));
+    // Whoever repeats it costs its sender nothing.
+    for _ in 0..9 {
+        assert_eq!(desk.consume(&bad.json).await.code, Some(RejectCode::RejectReplay));
+    }
+    let good = desk.create(&draft(2, json!({ "x": 0.9396554707778659 }))).await.unwrap();
+    assert!(desk.consume(&good.json).await.is_valid());
+    // Each costs a quarter of the trust, of which a quarter must be left.
+    for id in 3..6 {
+        let bad = desk.create(&draft(id, leak.clone())).await.unwrap();
+        let code = desk.consume(&bad.json).await.code;
+        assert_eq!(code, Some(RejectCode::RejectGateIhsan), "{id}");
+    }
+    let good = desk.create(&draft(6, json!("hello"))).await.unwrap();
+    let report = desk.consume(&good.json).await;
+    assert_eq!(report.code, Some(RejectCode::RejectGateRate), "{report:?}");
+    assert_eq!(report.checks.last().unwrap().check, "gates");
 }

@@ -15,12 +15,16 @@ use crate::domain::envelope::log::PAGE_MAX;
 use crate::domain::envelope::{
     Draft, EnvelopeId, Head, Options, Page, Report, SealError, Sealed, Unsigned, Verified, examine,
 };
+use crate::domain::gate::{ContentType, Facts, GateInput};
 use crate::domain::id::NodeId;
 use crate::domain::identity::{KeyUse, PublicKey};
+use crate::domain::json::canonical;
+use crate::domain::profile::Profile;
 use crate::domain::reject::RejectCode;
 use crate::domain::replay::{Nonce, ReplayError, ReplayLimits, ReplayWindow};
 use crate::messages::addr::{Addr, CallError, Deadline, Reply, unless_abandoned};
 use crate::messages::envelope::{BATCH_BYTES_MAX, BATCH_MAX, EnvelopeMsg, Issuer};
+use crate::messages::gate_chain::GateChainMsg;
 use crate::messages::identity::IdentityMsg;
 
 mod batch;
@@ -39,6 +43,8 @@ const KEYS_MAX: usize = 3;
 pub struct Envelope {
     /// Signs.
     pub identity: Addr<IdentityMsg>,
+    /// Judges what is consumed.
+    pub gates: Addr<GateChainMsg>,
     /// Shared by all incarnations.
     pub store: Arc<Store>,
     /// How much the replay window remembers.
@@ -53,6 +59,7 @@ pub struct Envelope {
 #[derive(Debug)]
 pub struct Desk {
     identity: Addr<IdentityMsg>,
+    gates: Addr<GateChainMsg>,
     store: Arc<Store>,
     accept_v1: bool,
     now_ms: fn() -> i64,
@@ -75,6 +82,7 @@ impl Actor for Envelope {
         }
         Ok(Arc::new(Desk {
             identity: self.identity.clone(),
+            gates: self.gates.clone(),
             store: Arc::clone(&self.store),
             accept_v1: self.accept_v1,
             now_ms: self.now_ms,
@@ -228,7 +236,45 @@ impl Desk {
                 return report;
             }
         }
+        // After the nonce: whoever repeats an envelope cannot have its sender punished again.
+        match self.admit(&verified, deadline).await {
+            Ok(warnings) => report.pass("gates", warnings),
+            Err((code, error)) => {
+                report.refuse("gates", code, error);
+                return report;
+            }
+        }
         self.resolve(report, verified).await
+    }
+
+    /// Has the payload judged as a message of the one who signed it; tells what was warned of. A
+    /// payload that was withheld is judged as `null`: its sender still needs a good standing.
+    async fn admit(
+        &self,
+        verified: &Verified,
+        deadline: Deadline,
+    ) -> Result<Option<String>, (RejectCode, String)> {
+        let internal = |error: String| (RejectCode::RejectInternal, error);
+        let content = canonical(verified.payload.as_ref().unwrap_or(&Value::Null));
+        let content = content.map_err(|error| internal(error.to_string()))?;
+        let sender = Some(verified.public_key);
+        let input = Box::new(GateInput {
+            content_type: ContentType::Json,
+            facts: Some(Box::new(Facts { sender, ..Facts::default() })),
+            ..GateInput::text(content)
+        });
+        let profile = Profile::PeerMessage;
+        let ask = |reply| GateChainMsg::Admit { profile, input: input.clone(), reply };
+        let receipt = self.gates.call(deadline, ask).await.map_err(|error| match error {
+            CallError::Busy { .. } => (RejectCode::RejectQuota, error.to_string()),
+            CallError::Late { .. } => (RejectCode::RejectTimeout, error.to_string()),
+            CallError::Down { .. } => internal(error.to_string()),
+        })?;
+        if let Some(code) = receipt.code() {
+            return Err((code, receipt.reason().unwrap_or_default()));
+        }
+        let warnings = receipt.warnings();
+        Ok((!warnings.is_empty()).then(|| warnings.join("; ")))
     }
 
     fn options(&self, readers: Option<Vec<NodeId>>) -> Options {

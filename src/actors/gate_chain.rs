@@ -55,7 +55,7 @@ pub struct GateChain {
     workers: Arc<Semaphore>,
     meter: GateMeter,
     /// The wall clock, in milliseconds since the Unix epoch: [`crate::clock::now_ms`] outside tests.
-    pub now_ms: fn() -> i64,
+    now_ms: fn() -> i64,
 }
 
 impl Actor for GateChain {

@@ -40,17 +40,18 @@ async fn node() -> Node {
         ChildSpec::actor(identity::NAME, permanent(), SECOND, 64, metrics, move || Identity {
             keystore: keystore.clone(),
         });
-    let signer = identity.clone();
+    let (gate_chain_child, gate_chain) =
+        ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 64, metrics, move || judge.clone());
+    let (signer, gates) = (identity.clone(), gate_chain.clone());
     let (envelope_child, envelope) =
         ChildSpec::actor(envelope::NAME, permanent(), SECOND, 64, metrics, move || Envelope {
             identity: signer.clone(),
+            gates: gates.clone(),
             store: store.clone(),
             limits: ReplayLimits::default(),
             accept_v1: false,
             now_ms: bizra_omega::clock::now_ms,
         });
-    let (gate_chain_child, gate_chain) =
-        ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 64, metrics, move || judge.clone());
     roster.supervisor = Root::address(metrics);
     roster.identity = identity;
     roster.envelope = envelope;

@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 
 use super::log::Log;
 use super::replay::Window;
-use super::{Appended, BATCH_BYTES_MAX, BATCH_MAX, Floor, Recorded, StoreError, durable, standings};
+use super::{
+    Appended, BATCH_BYTES_MAX, BATCH_MAX, Floor, Recorded, StoreError, durable, standings,
+};
 use crate::domain::envelope::Head;
 use crate::domain::replay::Nonce;
 use crate::domain::trust::Change;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::constitution::document::Enforcement;
 use crate::domain::digest::{Digest, domain_separated_digest};
 use crate::domain::gate::{Evidence, Verdict};
-use crate::domain::profile::{Gate, Profile};
+use crate::domain::profile::Profile;
 use crate::domain::reject::RejectCode;
 
 /// The outcome of a run: which gates said what about which content, under which constitution.
