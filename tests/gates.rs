@@ -15,7 +15,7 @@ use bizra_omega::domain::profile::Profile;
 use bizra_omega::domain::reject::RejectCode;
 use bizra_omega::domain::restart::Strategy;
 use bizra_omega::domain::score::Score;
-use bizra_omega::messages::addr::{Addr, CallError, Deadline, Reply};
+use bizra_omega::messages::addr::{Addr, Deadline, Reply};
 use bizra_omega::messages::gate_chain::{BATCH_MAX, GateChainMsg, ReloadError};
 use bizra_omega::messages::supervisor::Fault;
 use bizra_omega::supervisor::{ChildSpec, Root};
@@ -139,34 +139,6 @@ async fn a_site_can_make_a_breach_cost_time() {
     let receipt = court.admit(1, "hello").await;
     assert_eq!(receipt.code(), Some(RejectCode::RejectGateRate));
     assert!(receipt.reason().unwrap().contains("cooldown"), "{:?}", receipt.reason());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_passes_while_the_actor_is_killed_all_the_time() {
-    let court = Arc::new(court().await);
-    let mut judged = 0;
-    while judged < 2000 {
-        let killer = tokio::spawn({
-            let court = Arc::clone(&court);
-            async move { drill(&court.root, gate_chain::NAME, Fault::Kill).await }
-        });
-        for _ in 0..20 {
-            let ask = |reply| GateChainMsg::Check {
-                profile: Profile::Check,
-                inputs: vec![claim("bad", 0.1), claim("good", 1.0)],
-                reply,
-            };
-            match court.gates.call(soon(), ask).await {
-                Ok(receipts) => {
-                    assert!(!receipts[0].passed() && receipts[1].passed());
-                    judged += 1;
-                }
-                Err(CallError::Down { .. }) => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
-        killer.await.unwrap();
-    }
 }
 
 fn write(path: &Path, version: &str, threshold: &str) {

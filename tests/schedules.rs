@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bizra_omega::actors::gate_chain::{self, GateChain};
+use bizra_omega::adapters::store::Store;
 use bizra_omega::domain::constitution::Constitution;
-use bizra_omega::domain::gate::{ContentType, GateInput, Profile};
+use bizra_omega::domain::gate::GateInput;
+use bizra_omega::domain::profile::Profile;
 use bizra_omega::domain::restart::{Backoff, Outcome, Strategy};
 use bizra_omega::domain::score::Score;
 use bizra_omega::messages::addr::{Addr, CallError, Deadline};
@@ -123,12 +125,7 @@ fn random_schedules_keep_every_promise() {
 
 fn judged(content: &'static [u8], score: f64) -> GateInput {
     let score = Score::try_from(score).ok();
-    GateInput {
-        content: content.into(),
-        content_type: ContentType::Text,
-        snr_claim: score,
-        ihsan_claim: score,
-    }
+    GateInput { snr_claim: score, ihsan_claim: score, ..GateInput::text(content) }
 }
 
 async fn passes(addr: &Addr<GateChainMsg>, input: GateInput) -> Result<bool, CallError> {
@@ -148,8 +145,10 @@ async fn nothing_passes_ungated_in_ten_thousand_kills_of_the_gates() {
     settings.rules.backoff = Backoff { first: zero, longest: zero, stable: zero };
     let mut rules = permanent();
     rules.allowance = allow(u32::MAX, 1);
-    let constitution = Arc::new(Constitution::default());
-    let make = move || GateChain { constitution: Arc::clone(&constitution) };
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path(), 0).unwrap());
+    let judge = GateChain::new(Constitution::default(), None, store, &settings.metrics).unwrap();
+    let make = move || judge.clone();
     let (spec, addr) =
         ChildSpec::actor(gate_chain::NAME, rules, SECOND, 2048, &settings.metrics, make);
     let root = root(&settings, vec![spec]).await;

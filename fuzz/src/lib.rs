@@ -2,16 +2,18 @@
 //! of generated inputs in the ordinary test run.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bizra_omega::domain::bytes::{from_hex, to_hex};
 use bizra_omega::domain::constitution::{Constitution, DEFAULT_TOML};
 use bizra_omega::domain::digest::{Digest, domain_separated_digest};
 use bizra_omega::domain::envelope::verify::read;
-use bizra_omega::domain::envelope::{EnvelopeId, Options, Report, verify};
-use bizra_omega::domain::gate::{ContentType, GateInput, Profile, run};
+use bizra_omega::domain::envelope::{EnvelopeId, GATES_BYTES_MAX, Options, Report, verify};
+use bizra_omega::domain::gate::{Action, ContentType, Facts, GateInput, Surroundings, run};
 use bizra_omega::domain::id::NodeId;
 use bizra_omega::domain::identity::{KeyUse, NodeKey, Signature};
 use bizra_omega::domain::json::{canonical, parse};
+use bizra_omega::domain::profile::Profile;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -61,21 +63,32 @@ pub fn constitution(text: &str) {
 
 /// Gates answer any content, alike every time, and no run without a verdict passes.
 pub fn gates(content: &[u8]) {
+    static SENDER: LazyLock<NodeKey> = LazyLock::new(|| NodeKey::from_secret(&[1; 32]));
     static CONSTITUTION: LazyLock<Constitution> =
         LazyLock::new(|| Constitution::parse("built in", DEFAULT_TOML).expect("it is valid"));
     let content = Bytes::copy_from_slice(content);
     for profile in Profile::ALL {
         for content_type in [ContentType::Text, ContentType::Json] {
-            let input = GateInput {
-                content: content.clone(),
-                content_type,
-                snr_claim: None,
-                ihsan_claim: None,
+            let facts = Facts {
+                sources: vec![String::from_utf8_lossy(&content).into_owned()],
+                sender: Some(*SENDER.public_key()),
+                action: Some(Action::default()),
+                ..Facts::default()
             };
-            let receipt = run(&CONSTITUTION, profile, input.clone());
+            let input = GateInput {
+                content_type,
+                facts: Some(Box::new(facts)),
+                ..GateInput::text(content.clone())
+            };
+            let judge = |input| {
+                run(&CONSTITUTION, profile, input, &Surroundings::default(), || Duration::ZERO)
+            };
+            let receipt = judge(input.clone());
             assert!(!receipt.verdicts().is_empty());
             assert_eq!(receipt.passed(), receipt.code().is_none());
-            assert_eq!(receipt.to_json(), run(&CONSTITUTION, profile, input).to_json());
+            assert_eq!(receipt, judge(input));
+            let sealed = canonical(&receipt.to_json()).expect("it goes into an envelope");
+            assert!(sealed.len() <= GATES_BYTES_MAX / 3, "three of them do");
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::domain::constitution::document::{
     Comparator, Document, Enforcement, Metric, Penalty, Rule, Target, Terms,
 };
 use crate::domain::digest::{Digest, domain_separated_digest};
+use crate::domain::ihsan;
 use crate::domain::json;
 use crate::domain::profile::{Gate, Profile};
 use crate::domain::score::Score;
@@ -25,6 +26,8 @@ pub struct Constitution {
     digest: Digest,
     /// By profile and gate, so that a gate need not search.
     enforcements: [[Enforcement; Gate::ALL.len()]; Profile::ALL.len()],
+    /// By profile, the Ihsan of what is only known to do no harm, if that counts as measured.
+    harmless: [Option<Score>; Profile::ALL.len()],
 }
 
 /// Why a text is no constitution.
@@ -82,7 +85,12 @@ impl Constitution {
             let gates = &document.profiles.terms(profile).gates;
             Gate::ALL.map(|gate| gates.get(&gate).copied().unwrap_or(Enforcement::Strict))
         });
-        Ok(Self { digest: domain_separated_digest(&canonical), document, enforcements })
+        let harmless = Profile::ALL.map(|profile| {
+            let terms = document.profiles.terms(profile);
+            ihsan::harmless().reading(&terms.must_verify, terms.coverage_min).ok()
+        });
+        let digest = domain_separated_digest(&canonical);
+        Ok(Self { digest, document, enforcements, harmless })
     }
 
     /// The document as it was read.
@@ -128,6 +136,12 @@ impl Constitution {
     /// How `gate` is enforced in `profile`. A gate that is none of the profile's is strict.
     pub fn enforcement(&self, profile: Profile, gate: Gate) -> Enforcement {
         self.enforcements[profile as usize][gate as usize]
+    }
+
+    /// The Ihsan that `profile` takes as measured where nothing is known but that no harm was found;
+    /// `None` where that is too little.
+    pub fn harmless(&self, profile: Profile) -> Option<Score> {
+        self.harmless[profile as usize]
     }
 
     /// What a breach at `gate` costs whoever sent the content, by the rules about what `profile`

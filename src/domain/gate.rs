@@ -156,15 +156,15 @@ pub struct Verdict {
     /// What a failure means.
     pub enforcement: Enforcement,
     /// What the judgement rests on.
-    pub evidence: Option<Box<Evidence>>,
+    pub evidence: Option<Evidence>,
 }
 
 impl Verdict {
     /// What measured the score that was judged, and its version.
     pub fn scorer(&self) -> Option<(&'static str, &'static str)> {
-        match self.evidence.as_deref()? {
+        match self.evidence.as_ref()? {
             Evidence::Harm(_) | Evidence::Veto(_) => Some((harm::DETECTOR, harm::VERSION)),
-            Evidence::Ihsan(..) => Some((ihsan::SCORER, ihsan::VERSION)),
+            Evidence::Ihsan(..) | Evidence::Safety => Some((ihsan::SCORER, ihsan::VERSION)),
             Evidence::Snr(_) | Evidence::Unmeasured(_) => Some((snr::SCORER, snr::version())),
             Evidence::Fate(_) => Some((fate::DECIDER, fate::VERSION)),
             Evidence::Fault(_) | Evidence::Standing(_) => None,
@@ -180,17 +180,20 @@ pub enum Evidence {
     /// Why nothing is taken from the sender.
     Standing(Refusal),
     /// What harm was found.
-    Harm(Harm),
+    Harm(Box<Harm>),
     /// The dimensions of Ihsan, and what it lacks to count as measured.
-    Ihsan(Assessment, Option<Shortfall>),
+    Ihsan(Box<Assessment>, Option<Box<Shortfall>>),
+    /// Nothing was known beside the content, and no harm was found in it: of Ihsan, only safety is
+    /// verified.
+    Safety,
     /// Harm above the ceiling: no score counts beside it.
-    Veto(Harm),
+    Veto(Box<Harm>),
     /// The parts of the signal-to-noise score.
-    Snr(Snr),
+    Snr(Box<Snr>),
     /// Why nothing was measured.
     Unmeasured(Unmeasured),
     /// The inequalities of FATE.
-    Fate(Certificate),
+    Fate(Box<Certificate>),
 }
 
 impl Evidence {
@@ -198,7 +201,9 @@ impl Evidence {
     fn is_reason(&self) -> bool {
         match self {
             Self::Fault(_) | Self::Standing(_) | Self::Veto(_) | Self::Fate(_) => true,
-            Self::Harm(_) | Self::Ihsan(..) | Self::Snr(_) | Self::Unmeasured(_) => false,
+            Self::Harm(_) | Self::Ihsan(..) | Self::Safety | Self::Snr(_) | Self::Unmeasured(_) => {
+                false
+            }
         }
     }
 
@@ -208,6 +213,7 @@ impl Evidence {
             Self::Fault(_) | Self::Standing(_) | Self::Unmeasured(_) => json!(self.to_string()),
             Self::Harm(harm) | Self::Veto(harm) => harm.evidence(),
             Self::Ihsan(assessment, _) => assessment.evidence(),
+            Self::Safety => ihsan::harmless().evidence(),
             Self::Snr(snr) => snr.evidence(),
             Self::Fate(certificate) => certificate.to_json(),
         }
@@ -227,6 +233,7 @@ impl fmt::Display for Evidence {
             }
             Self::Ihsan(_, Some(shortfall)) => shortfall.fmt(f),
             Self::Ihsan(_, None) => f.write_str("measured"),
+            Self::Safety => f.write_str("nothing but safety is verified"),
             Self::Snr(snr) => write!(f, "measured over {} words", snr.words),
             Self::Unmeasured(why) => why.fmt(f),
             Self::Fate(certificate) => {

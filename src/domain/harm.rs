@@ -167,7 +167,8 @@ pub struct Harm {
 }
 
 impl Harm {
-    const NONE: Self =
+    /// Nothing was found.
+    pub const NONE: Self =
         Self { value: Score::ZERO, by_category: [Score::ZERO; 3], findings: Vec::new(), total: 0 };
 
     /// The greatest over the categories. 0 says that nothing was found, not that nothing is there.

@@ -170,6 +170,11 @@ pub fn assess(facts: &Facts<'_>) -> Assessment {
     Assessment { evidence: Dimension::ALL.map(|dimension| verify::verify(dimension, facts)) }
 }
 
+/// The assessment of which nothing is known but that no harm was found.
+pub fn harmless() -> Assessment {
+    assess(&Facts { harm: Some(&Harm::NONE), ..Facts::default() })
+}
+
 impl Assessment {
     /// The value of a dimension, if it was verified.
     pub fn value(&self, dimension: Dimension) -> Option<Score> {

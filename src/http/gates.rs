@@ -83,7 +83,7 @@ impl From<Receipt> for Checked {
             enforcement: verdict.enforcement.as_str(),
             scorer: verdict.scorer().map(|(scorer, _)| scorer),
             version: verdict.scorer().map(|(_, version)| version),
-            evidence: verdict.evidence.as_deref().map(Evidence::to_json),
+            evidence: verdict.evidence.as_ref().map(Evidence::to_json),
             duration_us: receipt
                 .duration(index)
                 .map_or(0, |took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),

@@ -153,14 +153,14 @@ fn verdict_json(verdict: &Verdict) -> Value {
         "enforcement": verdict.enforcement.as_str(),
         "scorer": scorer,
         "version": version,
-        "evidence": verdict.evidence.as_deref().map(Evidence::to_json),
+        "evidence": verdict.evidence.as_ref().map(Evidence::to_json),
     })
 }
 
 /// Why a gate did not pass.
 fn reason(verdict: &Verdict) -> String {
     let gate = verdict.gate.as_str();
-    let because = verdict.evidence.as_deref();
+    let because = verdict.evidence.as_ref();
     match (because, verdict.score, verdict.threshold) {
         (Some(Evidence::Harm(harm)), _, Some(ceiling)) => {
             let (value, ceiling) = (harm.value().value(), ceiling.value());

@@ -103,7 +103,7 @@ impl Run<'_> {
             let fault =
                 format!("the {} gate took more than {} ms", gate.as_str(), limit.as_millis());
             let code = Some(RejectCode::RejectTimeout);
-            let evidence = Some(Box::new(Evidence::Fault(fault)));
+            let evidence = Some(Evidence::Fault(fault));
             Verdict { code, evidence, source: Source::Unavailable, ..self.open(gate) }
         })
     }
@@ -125,7 +125,7 @@ impl Run<'_> {
     /// The verdict on something that was found, by comparison or by looking.
     fn found(&self, gate: Gate, passed: bool, evidence: Option<Evidence>) -> Verdict {
         let code = (!passed).then_some(code(gate));
-        Verdict { passed, code, evidence: evidence.map(Box::new), ..self.open(gate) }
+        Verdict { passed, code, evidence, ..self.open(gate) }
     }
 
     fn is_strict(&self, gate: Gate) -> bool {
@@ -186,7 +186,7 @@ impl Run<'_> {
         let harm = self.measures.harm(watch)?.clone();
         let value = harm.value();
         // Nothing found is the rule, and needs no evidence.
-        let evidence = (value > Score::ZERO).then_some(Evidence::Harm(harm));
+        let evidence = (value > Score::ZERO).then_some(Evidence::Harm(Box::new(harm)));
         Ok(Verdict {
             score: Some(value),
             threshold: Some(ceiling),
@@ -201,15 +201,19 @@ impl Run<'_> {
         let threshold = Some(self.constitution.ihsan_threshold());
         let harm = self.measures.harm(watch)?;
         if harm.value() > ceiling {
-            let evidence = Some(Evidence::Veto(harm.clone()));
+            let evidence = Some(Evidence::Veto(Box::new(harm.clone())));
             return Ok(Verdict { threshold, ..self.found(Gate::Ihsan, false, evidence) });
+        }
+        if self.input.facts.is_none() && harm.value() == Score::ZERO {
+            let measured = self.constitution.harmless(self.profile);
+            return Ok(self.score(Gate::Ihsan, threshold, measured, Some(Evidence::Safety)));
         }
         let (assessment, reading) = self.reading(watch)?;
         let (measured, shortfall) = match reading {
             Ok(score) => (Some(score), None),
-            Err(shortfall) => (None, Some(shortfall)),
+            Err(shortfall) => (None, Some(Box::new(shortfall))),
         };
-        let evidence = Evidence::Ihsan(assessment, shortfall);
+        let evidence = Evidence::Ihsan(Box::new(assessment), shortfall);
         Ok(self.score(Gate::Ihsan, threshold, measured, Some(evidence)))
     }
 
@@ -228,7 +232,7 @@ impl Run<'_> {
     fn snr(&self, watch: &mut Stopwatch<'_>) -> Result<Verdict, Overdue> {
         let threshold = Some(self.constitution.snr_threshold());
         let (measured, evidence) = match self.measures.snr(watch)? {
-            Ok(snr) => (Some(snr.score), Evidence::Snr(snr)),
+            Ok(snr) => (Some(snr.score), Evidence::Snr(Box::new(snr))),
             Err(unmeasured) => (None, Evidence::Unmeasured(unmeasured)),
         };
         Ok(self.score(Gate::Snr, threshold, measured, Some(evidence)))
@@ -281,7 +285,7 @@ impl Run<'_> {
                 approval_above: document.autonomy.approval_above,
             },
         );
-        Ok(self.found(Gate::Fate, certificate.holds(), Some(Evidence::Fate(certificate))))
+        Ok(self.found(Gate::Fate, certificate.holds(), Some(Evidence::Fate(Box::new(certificate)))))
     }
 
     /// The verdict of a gate over a score: what was measured, or what is claimed, or the lower of
@@ -307,8 +311,7 @@ impl Run<'_> {
             score: reading.score,
             threshold,
             source: reading.source,
-            // A claim needs no explanation why nothing was measured.
-            evidence: evidence.map(Box::new),
+            evidence,
             ..self.open(gate)
         }
     }
