@@ -6,6 +6,7 @@
 
 /// The rules: no clock, no randomness, no I/O, no actors.
 pub mod domain {
+    pub mod audit;
     pub mod bytes;
     pub mod constitution;
     pub mod digest;
@@ -25,6 +26,7 @@ pub mod domain {
 /// What may be said, and to whom.
 pub mod messages {
     pub mod addr;
+    pub mod audit;
     pub mod backend;
     pub mod envelope;
     pub mod event;
@@ -38,6 +40,7 @@ pub mod messages {
 
 /// Mailbox in, domain call, reply out.
 pub mod actors {
+    pub mod audit;
     pub mod backend;
     pub mod envelope;
     pub mod gate_chain;
@@ -48,6 +51,7 @@ pub mod actors {
 
 /// The outside world behind small functions.
 pub mod adapters {
+    pub mod audit;
     /// Language models in this process.
     pub mod edge {
         pub mod chat_template;
@@ -77,6 +81,7 @@ pub mod adapters {
 pub mod http {
     mod actors;
     pub mod app;
+    mod audit;
     pub mod auth;
     mod body;
     mod constitution;
@@ -103,6 +108,7 @@ pub mod http {
 /// Commands of the `bizra` program.
 pub mod cli {
     pub mod args;
+    mod audit;
     pub mod bizra;
     pub mod chaos;
     pub mod client;
@@ -111,6 +117,7 @@ pub mod cli {
     pub mod logging;
     pub mod report;
     pub mod show;
+    mod token;
 }
 
 pub mod actor;

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::actor::Failure;
-use crate::actors::{backend, envelope, gate_chain, http, identity, inference_router};
+use crate::actors::{audit, backend, envelope, gate_chain, http, identity, inference_router};
+use crate::adapters::audit::{AuditLog, FileLimits};
 use crate::adapters::keystore::Keystore;
 use crate::adapters::lock::{DirLock, LockError};
 use crate::adapters::ollama;
@@ -191,11 +192,16 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let inference_children = vec![edge_child, ollama_child, router_child];
     let inference_child = plan.group(plan::INFERENCE, Strategy::OneForOne, inference_children);
 
+    let record = Arc::new(AuditLog::new(&data_dir, FileLimits::default(), clock::now_ms));
+    let (audit_child, audit) =
+        plan.actor(audit::NAME, move || audit::Audit { log: Arc::clone(&record) });
+
     let roster = Roster {
         supervisor: supervisor.clone(),
         identity,
         gate_chain,
         envelope,
+        audit,
         inference,
         events: events.clone(),
     };
@@ -216,8 +222,14 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
         Server::new(vec![listener], router(app), limits, metrics.clone(), readiness.clone());
     let (http_child, _) = plan.actor(http::NAME, move || http::Http { server: server.clone() });
 
-    let children =
-        vec![identity_child, gate_chain_child, envelope_child, inference_child, http_child];
+    let children = vec![
+        identity_child,
+        gate_chain_child,
+        envelope_child,
+        inference_child,
+        audit_child,
+        http_child,
+    ];
     let settings = plan.settings(Strategy::OneForOne);
     let root = Root::start(supervisor, settings, children).await.map_err(StartError::Actors)?;
     let grace = Duration::from_secs(config.supervisor.shutdown_seconds);

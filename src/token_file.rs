@@ -2,15 +2,15 @@
 //!
 //! Both read it by one rule: a token that others could have read or put there is none.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "api-token";
@@ -102,4 +102,36 @@ pub fn read(data_dir: &Path) -> Result<Zeroizing<String>, TokenError> {
 fn parse(text: &str) -> Option<Zeroizing<String>> {
     let secret = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(text).ok()?);
     (secret.len() == SECRET_BYTES).then(|| Zeroizing::new(text.to_owned()))
+}
+
+/// Makes a token and writes it beside the old one, if there is one, then puts it in its place (mode
+/// 0600): a crash leaves one of the two. Returns it as it is sent.
+///
+/// # Errors
+/// When the file cannot be written or the system has no randomness; the old token is then still
+/// there.
+pub fn make(data_dir: &Path) -> Result<Zeroizing<String>, TokenError> {
+    let mut secret = [0; SECRET_BYTES];
+    getrandom::fill(&mut secret).map_err(TokenError::Random)?;
+    let text = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(secret));
+    secret.zeroize();
+    let path = data_dir.join(FILE_NAME);
+    let failed = |source| TokenError::File { path: path.clone(), source };
+    let new_path = data_dir.join(format!("{FILE_NAME}.new"));
+    match fs::remove_file(&new_path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new_path)
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.write_all(b"\n").map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    fs::rename(&new_path, &path).map_err(failed)?;
+    File::open(data_dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    Ok(text)
 }

@@ -152,7 +152,7 @@ impl ApiError {
     }
 
     /// The same with what the log must say and the caller must not read.
-    fn because(mut self, inner: impl Into<String>) -> Self {
+    pub(super) fn because(mut self, inner: impl Into<String>) -> Self {
         self.0.inner = Some(inner.into());
         self
     }

@@ -209,6 +209,7 @@ mod tests {
                 identity: nobody(&metrics),
                 gate_chain: nobody(&metrics),
                 envelope: nobody(&metrics),
+                audit: nobody(&metrics),
                 inference: nobody(&metrics),
                 events: Events::default(),
             },

@@ -13,7 +13,8 @@ use crate::http::error::ApiError;
 use crate::http::observe::observe;
 use crate::http::server::Peer;
 use crate::http::{
-    actors, body, constitution, envelope, gates, health, identity, inference, metrics, status,
+    actors, audit, body, constitution, envelope, gates, health, identity, inference, metrics, status,
+    token,
 };
 use crate::messages::addr::Deadline;
 
@@ -38,10 +39,11 @@ const GENERATE: &str = "/api/v1/inference/generate";
 const IDENTITY_GENERATE: &str = "/api/v1/identity/generate";
 const IDENTITY_SIGN: &str = "/api/v1/identity/sign";
 const ENVELOPE_CREATE: &str = "/api/v1/pci/envelope/create";
+const TOKEN_ROTATE: &str = "/api/v1/token/rotate";
 const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 18] = [
+pub const ROUTES: [(&str, Class); 19] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -59,6 +61,7 @@ pub const ROUTES: [(&str, Class); 18] = [
     (IDENTITY_GENERATE, Class::Privileged),
     (IDENTITY_SIGN, Class::Privileged),
     (ENVELOPE_CREATE, Class::Privileged),
+    (TOKEN_ROTATE, Class::Privileged),
     (ACTOR_STOP, Class::Privileged),
 ];
 
@@ -104,6 +107,7 @@ fn privileged() -> Router<App> {
         .route(IDENTITY_GENERATE, post(identity::generate))
         .route(IDENTITY_SIGN, post(identity::sign))
         .route(ENVELOPE_CREATE, post(envelope::create))
+        .route(TOKEN_ROTATE, post(token::rotate))
         .route(ACTOR_STOP, post(actors::stop))
 }
 
@@ -122,7 +126,11 @@ async fn enter(
     app.auth.check(class, peer, request.headers())?;
     let answering = async {
         let wait = match class {
-            Class::Open | Class::Read | Class::Privileged => app.limits.request_timeout,
+            Class::Open | Class::Read => app.limits.request_timeout,
+            Class::Privileged => {
+                audit::record(&app, audit::call_of(&request)).await?;
+                app.limits.request_timeout
+            }
             Class::Act => {
                 // The time to generate is not for the caller to spend on sending the prompt.
                 request = body::arrived(request, &app.limits).await?;

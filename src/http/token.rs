@@ -1,15 +1,17 @@
-//! The token that the node asks its callers for: made at the first start, read at the others.
+//! The token that the node asks its callers for: made at the first start, read at the others,
+//! replaced when its owner asks for that.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use zeroize::{Zeroize, Zeroizing};
+use axum::Json;
+use axum::extract::State;
+use hyper::{HeaderMap, StatusCode};
+use serde::Serialize;
 
+use crate::http::app::App;
 use crate::http::auth::Token;
-use crate::token_file::{self, FILE_NAME, SECRET_BYTES, TokenError};
+use crate::http::error::ApiError;
+use crate::token_file::{self, TokenError};
 
 /// Reads the token of this data directory; makes one if there is none.
 ///
@@ -17,7 +19,7 @@ use crate::token_file::{self, FILE_NAME, SECRET_BYTES, TokenError};
 /// When the file cannot be read or made, is open to others, or holds no token.
 pub fn open(data_dir: &Path) -> Result<Token, TokenError> {
     match read(data_dir) {
-        Err(error) if error.is_absent() => make(data_dir),
+        Err(error) if error.is_absent() => token_file::make(data_dir).map(Token::new),
         other => other,
     }
 }
@@ -30,39 +32,40 @@ pub fn read(data_dir: &Path) -> Result<Token, TokenError> {
     token_file::read(data_dir).map(Token::new)
 }
 
-/// Writes a new token beside the old one and puts it in its place, so that a crash leaves one of
-/// the two.
-fn make(data_dir: &Path) -> Result<Token, TokenError> {
-    let mut secret = [0; SECRET_BYTES];
-    getrandom::fill(&mut secret).map_err(TokenError::Random)?;
-    let text = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(secret));
-    secret.zeroize();
-    let path = data_dir.join(FILE_NAME);
-    let failed = |source| TokenError::File { path: path.clone(), source };
-    let new_path = data_dir.join(format!("{FILE_NAME}.new"));
-    match fs::remove_file(&new_path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
+/// `POST /token/rotate`: the new token is on disk and the old one refused. It is not told: whoever
+/// owns the node reads it from its file.
+#[derive(Debug, Serialize)]
+pub(super) struct Rotated {
+    rotated: bool,
+}
+
+pub(super) async fn rotate(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Json<Rotated>, ApiError> {
+    // Also where no token is asked for: who does not know it must not lock out those who do.
+    app.auth.require(&headers)?;
+    let rotating = tokio::task::spawn_blocking(move || {
+        app.auth.replace_token(|| token_file::make(&app.data_dir).map(Token::new))
+    });
+    let failed = |inner: String| {
+        let (status, error) = (StatusCode::INTERNAL_SERVER_ERROR, "the token could not be replaced");
+        ApiError::new(status, "TOKEN_FAILED", error).because(inner)
+    };
+    match rotating.await {
+        Ok(Ok(())) => Ok(Json(Rotated { rotated: true })),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(error) => Err(failed(error.to_string())),
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new_path)
-        .map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    file.write_all(b"\n").map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    fs::rename(&new_path, &path).map_err(failed)?;
-    File::open(data_dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
-    Ok(Token::new(text))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
+    use crate::token_file::FILE_NAME;
 
     fn write(dir: &Path, text: &[u8], mode: u32) {
         let path = dir.join(FILE_NAME);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::actor::Actor;
-use crate::actors::{backend, envelope, gate_chain, http, identity, inference_router};
+use crate::actors::{audit, backend, envelope, gate_chain, http, identity, inference_router};
 use crate::config;
 use crate::domain::restart::{Allowance, Backoff, ChildRules, GroupRules, Restart, Strategy};
 use crate::messages::addr::Addr;
@@ -23,6 +23,7 @@ pub(super) const NAMES: &[&str] = &[
     backend::edge::NAME,
     backend::ollama::NAME,
     inference_router::NAME,
+    audit::NAME,
     http::NAME,
 ];
 
@@ -36,6 +37,8 @@ fn waiting_max(name: &str) -> usize {
         gate_chain::NAME => 2048,
         // 50 ms of commits that take some 200 microseconds each when grouped.
         envelope::NAME => 256,
+        // The same, of writes to another file.
+        audit::NAME => 256,
         // Answers take seconds; those that wait here hold a prompt of at most 64 KiB each.
         _ => 64,
     }
@@ -43,7 +46,8 @@ fn waiting_max(name: &str) -> usize {
 
 /// Without these the node is nothing: it ends when one of them cannot be kept alive.
 fn is_critical(name: &str) -> bool {
-    [identity::NAME, gate_chain::NAME, envelope::NAME, http::NAME].contains(&name)
+    [identity::NAME, gate_chain::NAME, envelope::NAME, audit::NAME, http::NAME]
+        .contains(&name)
 }
 
 /// How long requests in flight may take when the node goes down: what the rest of the node does not
