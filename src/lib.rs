@@ -16,6 +16,7 @@ pub mod domain {
     pub mod identity;
     pub mod inference;
     pub mod json;
+    pub mod rate;
     pub mod reject;
     pub mod replay;
     pub mod restart;
@@ -83,7 +84,9 @@ pub mod http {
     pub mod app;
     mod audit;
     pub mod auth;
+    mod bare;
     mod body;
+    mod compress;
     mod constitution;
     mod envelope;
     pub mod error;
@@ -97,11 +100,14 @@ pub mod http {
     mod observe;
     pub mod origin;
     mod patient;
+    mod peers;
+    pub mod rate;
     pub mod request_id;
     pub mod router;
     pub mod server;
     mod status;
     mod stream;
+    pub mod tls;
     pub mod token;
 }
 

@@ -7,7 +7,7 @@ use bizra_omega::adapters::edge::threads;
 use bizra_omega::cli::args::{NodeArgs, environment};
 use bizra_omega::cli::logging;
 use bizra_omega::config::{Config, Sources};
-use bizra_omega::node::{self, StartError};
+use bizra_omega::node::{self, Node, StartError};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -47,9 +47,10 @@ fn main() -> ExitCode {
 
 /// Runs the node until a signal or its own end.
 async fn run(config: Config, sources: &Sources) -> ExitCode {
-    let signals =
-        signal(SignalKind::interrupt()).and_then(|i| Ok((i, signal(SignalKind::terminate())?)));
-    let (mut interrupt, mut terminate) = match signals {
+    let signals = signal(SignalKind::interrupt()).and_then(|interrupt| {
+        Ok((interrupt, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?))
+    });
+    let (mut interrupt, mut terminate, mut hangup) = match signals {
         Ok(signals) => signals,
         Err(error) => return failed(&error.to_string()),
     };
@@ -61,12 +62,18 @@ async fn run(config: Config, sources: &Sources) -> ExitCode {
         Ok(node) => node,
         Err(error) => return not_started(&error, sources),
     };
-    tokio::select! {
-        exit = node.ended() => {
-            node.shutdown().await;
-            return failed(&exit.reason);
+    loop {
+        tokio::select! {
+            exit = node.ended() => {
+                node.shutdown().await;
+                return failed(&exit.reason);
+            }
+            name = told(&mut interrupt, &mut terminate) => {
+                info!(signal = name, "stopping");
+                break;
+            }
+            _ = hangup.recv() => reload(&node),
         }
-        name = told(&mut interrupt, &mut terminate) => info!(signal = name, "stopping"),
     }
     tokio::select! {
         exit = node.shutdown() => {
@@ -77,6 +84,15 @@ async fn run(config: Config, sources: &Sources) -> ExitCode {
             warn!(signal = name, "stopping at once, work in flight is lost");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Takes up what may change while the node runs: the certificate and its key.
+fn reload(node: &Node) {
+    match node.reload_tls() {
+        Ok(true) => info!(signal = "SIGHUP", "read the certificate again"),
+        Ok(false) => info!(signal = "SIGHUP", "nothing to read again"),
+        Err(error) => error!(%error, "the certificate from before stays in use"),
     }
 }
 

@@ -3,7 +3,7 @@
 //! What must outlive a restart (the lock on the data directory, the store, the listener, the loaded
 //! model) is made here, once, and handed to the actors; everything else an incarnation makes anew.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +29,10 @@ use crate::http::app::{App, Parameters};
 use crate::http::auth::{Auth, Mode};
 use crate::http::limits::Limits;
 use crate::http::origin::{OriginError, Origins};
+use crate::http::rate::Rates;
 use crate::http::router::router;
 use crate::http::server::{Readiness, Server};
+use crate::http::tls::{Tls, TlsError};
 use crate::http::token;
 use crate::messages::addr::Deadline;
 use crate::messages::event::Events;
@@ -89,6 +91,17 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error("{key}: {0}", key = tls_key(.0))]
+    Tls(#[from] TlsError),
+    /// Other machines would send their tokens in the clear.
+    #[error(
+        "http.host: {0} can be reached by other machines, and without TLS whoever is on the way can \
+         read the API token; add --tls-cert FILE and --tls-key FILE, or add --insecure (http.insecure \
+         = true) where something else keeps others out, such as a proxy with TLS before the node or \
+         the network of its container"
+    )]
+    Plain(IpAddr),
     /// The model server's address is none.
     #[error("inference.ollama.url: {0}")]
     Ollama(#[from] ollama::ServerError),
@@ -106,6 +119,8 @@ impl StartError {
             }
             Self::Origin(error) => Some(origin_key(error).into()),
             Self::UnknownActor { name, .. } => Some(format!("supervisor.actors.{name}")),
+            Self::Tls(error) => Some(tls_key(error).into()),
+            Self::Plain(_) => Some("http.host".into()),
             Self::Ollama(_) => Some("inference.ollama.url".into()),
             Self::Lock(_)
             | Self::Store(_)
@@ -114,6 +129,10 @@ impl StartError {
             | Self::Actors(_) => None,
         }
     }
+}
+
+fn tls_key(error: &TlsError) -> &'static str {
+    if error.is_of_the_key() { "http.tls_key" } else { "http.tls_cert" }
 }
 
 fn origin_key(error: &OriginError) -> &'static str {
@@ -129,9 +148,12 @@ pub struct Node {
     root: Root,
     roster: Roster,
     address: SocketAddr,
+    /// How long it still accepts when it is told to stop.
+    drain: Duration,
     grace: Duration,
     store: Arc<Store>,
     readiness: Readiness,
+    tls: Option<Tls>,
     /// Held until the store is closed.
     _lock: DirLock,
 }
@@ -146,6 +168,7 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     if let Some(name) = config.supervisor.unknown_actor(known) {
         return Err(StartError::UnknownActor { name: name.to_owned(), known: known.to_vec() });
     }
+    let tls = tls(&config)?;
     let data_dir = config.node.data_dir.clone();
     let lock = DirLock::acquire(&data_dir)?;
     let token = token::open(&data_dir)?;
@@ -157,9 +180,10 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let address = listener.local_addr().unwrap_or(address);
     let store = Arc::new(Store::open(&data_dir)?);
 
+    let drain = Duration::from_secs(config.http.drain_seconds);
     let metrics = Metrics::new();
     let events = Events::default();
-    let plan = Plan::new(&config.supervisor, &metrics, &events);
+    let plan = Plan::new(&config.supervisor, drain, &metrics, &events);
     let supervisor = Root::address(&metrics);
 
     let keystore = Arc::new(Keystore::new(&data_dir));
@@ -220,6 +244,9 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     });
     let server =
         Server::new(vec![listener], router(app), limits, metrics.clone(), readiness.clone());
+    if let Some(tls) = &tls {
+        server.use_tls(tls.clone());
+    }
     let (http_child, _) = plan.actor(http::NAME, move || http::Http { server: server.clone() });
 
     let children = vec![
@@ -232,8 +259,8 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     ];
     let settings = plan.settings(Strategy::OneForOne);
     let root = Root::start(supervisor, settings, children).await.map_err(StartError::Actors)?;
-    let grace = Duration::from_secs(config.supervisor.shutdown_seconds);
-    let node = Node { root, roster, address, grace, store, readiness, _lock: lock };
+    let grace = Duration::from_secs(config.supervisor.shutdown_seconds).saturating_sub(drain);
+    let node = Node { root, roster, address, drain, grace, store, readiness, tls, _lock: lock };
     node.introduce(&config).await;
     Ok(node)
 }
@@ -254,10 +281,27 @@ impl Node {
         self.root.ended().await
     }
 
-    /// Stops every actor in order, those that take work first and the keys last, then closes the
-    /// store. What has not ended within the configured time is killed.
+    /// Reads the certificate and its key again, for the connections from now on.
+    ///
+    /// # Errors
+    /// When they cannot be used; those that were read before stay in use.
+    pub fn reload_tls(&self) -> Result<bool, TlsError> {
+        match &self.tls {
+            Some(tls) => tls.reload().map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Says that it is not ready, and after a while stops every actor in order, those that take
+    /// work first and the keys last, then closes the store. What has not ended within the
+    /// configured time is killed.
     pub async fn shutdown(&self) -> Exit {
-        self.readiness.drain();
+        self.readiness.leave();
+        tokio::select! {
+            () = tokio::time::sleep(self.drain) => {}
+            // Nothing is left to wait for.
+            _ = self.root.ended() => {}
+        }
         let exit = self.root.shutdown(self.grace).await;
         let store = Arc::clone(&self.store);
         if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
@@ -272,7 +316,8 @@ impl Node {
         let active = self.roster.identity.call(wait, |reply| IdentityMsg::Active { reply }).await;
         let node = active.map(|identity| identity.node_id.to_string()).unwrap_or_default();
         let data_dir = config.node.data_dir.display();
-        info!(address = %self.address, node, %data_dir, "the node is up");
+        let tls = self.tls.is_some();
+        info!(address = %self.address, tls, node, %data_dir, "the node is up");
         info!("print the API token with: bizra token --data-dir {data_dir}");
         if config.auth.mode == AuthMode::TrustLoopback {
             warn!("auth.mode is trust-loopback: every user of this machine can sign as this node");
@@ -289,6 +334,16 @@ fn constitution(config: &Config) -> Result<Constitution, StartError> {
     Ok(Constitution::parse(&path.display().to_string(), &text)?)
 }
 
+/// TLS, or the right to do without.
+fn tls(config: &Config) -> Result<Option<Tls>, StartError> {
+    let http = &config.http;
+    match (&http.tls_cert, &http.tls_key) {
+        (Some(certificate), Some(key)) => Ok(Some(Tls::load(certificate, key)?)),
+        _ if http.insecure || http.host.to_canonical().is_loopback() => Ok(None),
+        _ => Err(StartError::Plain(http.host)),
+    }
+}
+
 fn mode(mode: AuthMode) -> Mode {
     match mode {
         AuthMode::Token => Mode::Token,
@@ -301,12 +356,23 @@ fn limits(config: &Config) -> Limits {
     let http = &config.http;
     Limits {
         connections_max: http.connections_max,
+        connections_per_client_max: http.connections_per_client_max,
+        requests_max: http.requests_max,
+        rates: Rates {
+            open: http.rate.open_per_second,
+            read: http.rate.read_per_second,
+            act: http.rate.act_per_second,
+            privileged: http.rate.privileged_per_second,
+            burst_seconds: http.rate.burst_seconds,
+            bad_tokens_per_minute: http.rate.bad_tokens_per_minute,
+            is_loopback_limited: http.rate.loopback,
+        },
         header_timeout: Duration::from_secs(http.header_seconds),
         idle_timeout: Duration::from_secs(http.idle_seconds),
         body_bytes_max: http.body_bytes_max,
         request_timeout: Duration::from_secs(http.request_seconds),
         generate_timeout: Duration::from_secs(http.generate_seconds),
-        stop_grace: plan::http_grace(&config.supervisor),
+        stop_grace: plan::http_grace(&config.supervisor, Duration::from_secs(http.drain_seconds)),
         prompts: request::Limits {
             prompt_chars_max: config.inference.prompt_chars_max,
             max_tokens_max: config.inference.max_tokens_max,

@@ -154,8 +154,7 @@ impl Files {
                 break;
             }
             if is_last && head.seq < known.seq {
-                let problem =
-                    format!("the records end here, and record {} was written", known.seq);
+                let problem = format!("the records end here, and record {} was written", known.seq);
                 found.broken = Some((path.clone(), line, problem));
             }
         }
@@ -174,7 +173,9 @@ impl Files {
 impl Found {
     fn to_json(&self, is_anchored: bool) -> Value {
         let (file, line, problem) = match &self.broken {
-            Some((file, line, problem)) => (json!(file.display().to_string()), json!(line), json!(problem)),
+            Some((file, line, problem)) => {
+                (json!(file.display().to_string()), json!(line), json!(problem))
+            }
             None => (Value::Null, Value::Null, Value::Null),
         };
         let head = self.head.unwrap_or(Head::START);

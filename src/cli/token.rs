@@ -55,10 +55,8 @@ fn lock(data_dir: &Path, unreachable: CliError) -> Result<Option<File>, CliError
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => {
-            let reason = format!(
-                "a node uses {}, and cannot be asked: {unreachable}",
-                data_dir.display()
-            );
+            let reason =
+                format!("a node uses {}, and cannot be asked: {unreachable}", data_dir.display());
             Err(CliError::Usage(reason))
         }
         Err(TryLockError::Error(error)) => Err(error.into()),

@@ -296,7 +296,11 @@ pub fn read_chain(
         }
         let broken = |problem| Ok(End::Broken { line, at, problem });
         let Some(text) = bytes.strip_suffix(b"\n") else {
-            return if read > LINE_BYTES_MAX { broken(Problem::NotARecord) } else { Ok(End::Torn { at }) };
+            return if read > LINE_BYTES_MAX {
+                broken(Problem::NotARecord)
+            } else {
+                Ok(End::Torn { at })
+            };
         };
         let before = *head;
         let record = match head.follow(text) {

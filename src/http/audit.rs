@@ -5,7 +5,7 @@ use hyper::HeaderMap;
 
 use crate::domain::audit::Call;
 use crate::http::app::App;
-use crate::http::auth::place_of;
+use crate::http::auth::locality;
 use crate::http::error::ApiError;
 use crate::http::request_id::RequestId;
 use crate::http::server::Peer;
@@ -38,7 +38,7 @@ pub(super) fn call(
         request_id: request_id.to_owned(),
         method: method.to_owned(),
         route: route.to_owned(),
-        peer: place_of(peer, headers).as_str().to_owned(),
+        peer: locality(peer, headers).as_str().to_owned(),
         address: address.unwrap_or_else(|| "unknown".to_owned()),
     }
 }

@@ -90,7 +90,7 @@ impl Auth {
         peer: Option<Peer>,
         headers: &HeaderMap,
     ) -> Result<(), ApiError> {
-        if !self.is_token_needed(class, place_of(peer, headers) == Place::Loopback) {
+        if !self.is_token_needed(class, locality(peer, headers) == Locality::Loopback) {
             return Ok(());
         }
         self.require(headers)
@@ -141,7 +141,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 /// Where a caller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Locality {
     /// On this machine.
     Loopback,
     /// Somewhere, behind a proxy on this machine.
@@ -150,7 +150,7 @@ pub enum Place {
     Distant,
 }
 
-impl Place {
+impl Locality {
     /// Its name in the audit record.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -163,7 +163,7 @@ impl Place {
 
 /// Where the caller itself is. A proxy on this machine says by these fields that it speaks for
 /// somebody else, who may be anywhere. Without an address nobody is near.
-pub(super) fn place_of(peer: Option<Peer>, headers: &HeaderMap) -> Place {
+pub(super) fn locality(peer: Option<Peer>, headers: &HeaderMap) -> Locality {
     const RELAYED: [HeaderName; 4] = [
         FORWARDED,
         VIA,
@@ -172,9 +172,9 @@ pub(super) fn place_of(peer: Option<Peer>, headers: &HeaderMap) -> Place {
     ];
     let is_loopback = peer.is_some_and(|Peer(address)| address.ip().to_canonical().is_loopback());
     match is_loopback {
-        false => Place::Distant,
-        true if RELAYED.iter().any(|name| headers.contains_key(name)) => Place::Relayed,
-        true => Place::Loopback,
+        false => Locality::Distant,
+        true if RELAYED.iter().any(|name| headers.contains_key(name)) => Locality::Relayed,
+        true => Locality::Loopback,
     }
 }
 

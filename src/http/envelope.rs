@@ -140,7 +140,7 @@ pub(super) async fn verify(
     let report = if consume.unwrap_or(false) {
         // Checking is reading, but recording takes room in the replay window for good.
         let peer = peer.map(|Extension(peer)| peer);
-        app.auth.check(Class::Privileged, peer, &headers)?;
+        app.authorize(Class::Privileged, peer, &headers)?;
         let route = "/api/v1/pci/envelope/verify?consume=true";
         let call = audit::call(id.as_str(), "POST", route, peer, &headers);
         audit::record(&app, call).await?;

@@ -1,6 +1,7 @@
 //! The one error of the HTTP interface, and what every other error becomes in it.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
@@ -75,6 +76,19 @@ impl ApiError {
     pub fn unavailable(code: &'static str, error: impl Into<Cow<'static, str>>) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error);
         error.0.retry_after_s = Some(RETRY_AFTER_S);
+        error
+    }
+
+    /// 429, with a code word of its own and the time after which to try again.
+    pub fn too_many(
+        code: &'static str,
+        error: impl Into<Cow<'static, str>>,
+        wait: Duration,
+    ) -> Self {
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, code, error);
+        // Rounded up: whoever comes early is refused again.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        error.0.retry_after_s = Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
         error
     }
 

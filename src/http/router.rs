@@ -13,8 +13,8 @@ use crate::http::error::ApiError;
 use crate::http::observe::observe;
 use crate::http::server::Peer;
 use crate::http::{
-    actors, audit, body, constitution, envelope, gates, health, identity, inference, metrics, status,
-    token,
+    actors, audit, body, constitution, envelope, gates, health, identity, inference, metrics,
+    status, token,
 };
 use crate::messages::addr::Deadline;
 
@@ -123,7 +123,7 @@ async fn enter(
     next: Next,
 ) -> Result<Response, ApiError> {
     let peer = request.extensions().get::<Peer>().copied();
-    app.auth.check(class, peer, request.headers())?;
+    app.authorize(class, peer, request.headers())?;
     let answering = async {
         let wait = match class {
             Class::Open | Class::Read => app.limits.request_timeout,

@@ -49,7 +49,8 @@ pub(super) async fn rotate(
         app.auth.replace_token(|| token_file::make(&app.data_dir).map(Token::new))
     });
     let failed = |inner: String| {
-        let (status, error) = (StatusCode::INTERNAL_SERVER_ERROR, "the token could not be replaced");
+        let (status, error) =
+            (StatusCode::INTERNAL_SERVER_ERROR, "the token could not be replaced");
         ApiError::new(status, "TOKEN_FAILED", error).because(inner)
     };
     match rotating.await {

@@ -17,6 +17,7 @@ pub(crate) fn config(data_dir: &Path) -> Config {
     let mut config = Config::default();
     config.node.data_dir = data_dir.to_owned();
     config.http.port = 0;
+    config.http.drain_seconds = 0;
     config.log.format = LogFormat::Text;
     config.chaos.enabled = true;
     config.supervisor.max_restarts = 1_000_000;
@@ -108,6 +109,7 @@ impl Process {
             .arg(data_dir)
             .env_clear()
             .env("BIZRA_INFERENCE__OLLAMA__URL", "http://127.0.0.1:9")
+            .env("BIZRA_HTTP__DRAIN_SECONDS", "0")
             .envs(environment.iter().copied())
             .stderr(std::process::Stdio::piped())
             .kill_on_drop(true)

@@ -87,8 +87,16 @@ impl Log {
         let anchor_file = open_private(&anchor_path, false)
             .map_err(|source| AuditError::Io { path: anchor_path, source })?;
         let anchor = Anchor { first: known.first, last: head };
-        let mut log =
-            Self { dir: dir.to_owned(), limits, now_ms, file, anchor_file, anchor, bytes, first_seq };
+        let mut log = Self {
+            dir: dir.to_owned(),
+            limits,
+            now_ms,
+            file,
+            anchor_file,
+            anchor,
+            bytes,
+            first_seq,
+        };
         if bytes < length {
             log.file.set_len(bytes).and_then(|()| log.file.sync_all()).map_err(fail)?;
             log.append(&[Event::Cut { bytes: length - bytes }])?;
@@ -188,8 +196,11 @@ fn first_record(path: &Path) -> Result<Record, AuditError> {
     let file = File::open(path).map_err(fail)?.take(LINE_BYTES_MAX as u64);
     BufReader::new(file).read_until(b'\n', &mut line).map_err(fail)?;
     let line = line.strip_suffix(b"\n").unwrap_or_default();
-    Record::parse(line)
-        .map_err(|problem| AuditError::Damaged { path: path.to_owned(), line: 1, problem })
+    Record::parse(line).map_err(|problem| AuditError::Damaged {
+        path: path.to_owned(),
+        line: 1,
+        problem,
+    })
 }
 
 /// The full files, the oldest first, with the number of their first record.
