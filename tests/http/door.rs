@@ -35,7 +35,7 @@ pub(crate) struct Door {
     pub(crate) router: Router,
     pub(crate) token: String,
     pub(crate) metrics: Metrics,
-    _data_dir: tempfile::TempDir,
+    data_dir: tempfile::TempDir,
 }
 
 pub(crate) fn nobody<M: Message>(name: &str, metrics: &Metrics) -> Addr<M> {
@@ -111,7 +111,7 @@ pub(crate) fn door_over(roster: Roster, metrics: Metrics, mode: Mode, limits: Li
         has_drills: false,
     });
     let token = token.expose().to_owned();
-    Door { router: router(app), token, metrics, _data_dir: data_dir }
+    Door { router: router(app), token, metrics, data_dir }
 }
 
 impl Door {
@@ -119,6 +119,11 @@ impl Door {
         let peer: SocketAddr = peer.parse().unwrap();
         request.extensions_mut().insert(Peer(peer));
         Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
+    }
+
+    /// The token as it is now, which is another after it was rotated.
+    pub(crate) fn current_token(&self) -> String {
+        token::read(self.data_dir.path()).unwrap().expose().to_owned()
     }
 
     /// Sends a JSON body from this machine, with the token.
