@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::actor::Failure;
 use crate::actors::{audit, backend, envelope, gate_chain, http, identity, inference_router};
-use crate::adapters::audit::{AuditLog, FileLimits};
+use crate::adapters::audit::{AuditError, AuditLog, FileLimits};
 use crate::adapters::keystore::Keystore;
 use crate::adapters::lock::{DirLock, LockError};
 use crate::adapters::ollama;
@@ -58,6 +58,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The audit record cannot be used.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The API token cannot be read or made.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -124,6 +127,7 @@ impl StartError {
             Self::Ollama(_) => Some("inference.ollama.url".into()),
             Self::Lock(_)
             | Self::Store(_)
+            | Self::Audit(_)
             | Self::Token(_)
             | Self::Bind { .. }
             | Self::Actors(_) => None,
@@ -217,6 +221,8 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let inference_child = plan.group(plan::INFERENCE, Strategy::OneForOne, inference_children);
 
     let record = Arc::new(AuditLog::new(&data_dir, FileLimits::default(), clock::now_ms));
+    // Once here, since a record that is damaged is not mended by starting its actor again.
+    record.start()?;
     let (audit_child, audit) =
         plan.actor(audit::NAME, move || audit::Audit { log: Arc::clone(&record) });
 

@@ -137,7 +137,7 @@ impl Door {
             .uri(path)
             .header(header::HOST, "localhost:3001")
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.current_token()))
     }
 }
 

@@ -14,3 +14,4 @@ mod restart;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

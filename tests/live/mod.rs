@@ -46,8 +46,12 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(address: impl std::fmt::Display, data_dir: &Path) -> Self {
         let token = std::fs::read_to_string(data_dir.join("api-token")).unwrap();
+        Self::with_token(address, token.trim())
+    }
+
+    pub(crate) fn with_token(address: impl std::fmt::Display, token: &str) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(60 * SECOND).build().unwrap();
-        Self { base: format!("http://{address}/api/v1"), token: token.trim().to_owned(), http }
+        Self { base: format!("http://{address}/api/v1"), token: token.to_owned(), http }
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
