@@ -388,7 +388,7 @@ async fn misbehave(address: &str, number: usize) {
             body.len()
         )
     };
-    let verify = "/api/v1/pci/envelope/verify";
+    let verify = "/api/v1/pci/gates/check";
     let bytes: Vec<u8> = match number % 20 {
         0 => b"nonsense\r\n\r\n".to_vec(),
         1 => b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc".to_vec(),
@@ -401,7 +401,7 @@ async fn misbehave(address: &str, number: usize) {
         6 => b"GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n".to_vec(),
         7 => post(verify, "application/json", &deep).into_bytes(),
         8 => post(verify, "text/plain", "hello").into_bytes(),
-        9 => post("/api/v1/pci/gates/check", "application/json", "{\"a\":1,\"a\":2}").into_bytes(),
+        9 => post(verify, "application/json", "{\"a\":1,\"a\":2}").into_bytes(),
         10 => post(verify, "application/json", &"x".repeat(2_200_000)).into_bytes(),
         11 => b"POST /api/v1/pci/gates/check HTTP/1.1\r\nHost: localhost\r\n\
                 content-type: application/json\r\ncontent-length: 99999999\r\n\r\n{"
