@@ -47,8 +47,11 @@ fn main() -> ExitCode {
 
 /// Runs the node until a signal or its own end.
 async fn run(config: Config, sources: &Sources) -> ExitCode {
+    // Without a certificate to read again, a terminal that closes ends the node, as it always does.
+    let has_certificate = config.http.tls_cert.is_some();
     let signals = signal(SignalKind::interrupt()).and_then(|interrupt| {
-        Ok((interrupt, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?))
+        let hangup = has_certificate.then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok((interrupt, signal(SignalKind::terminate())?, hangup))
     });
     let (mut interrupt, mut terminate, mut hangup) = match signals {
         Ok(signals) => signals,
@@ -72,7 +75,7 @@ async fn run(config: Config, sources: &Sources) -> ExitCode {
                 info!(signal = name, "stopping");
                 break;
             }
-            _ = hangup.recv() => reload(&node),
+            () = hung_up(hangup.as_mut()) => reload(&node),
         }
     }
     tokio::select! {
@@ -87,11 +90,19 @@ async fn run(config: Config, sources: &Sources) -> ExitCode {
     }
 }
 
+/// Waits for the next SIGHUP, if one means anything.
+async fn hung_up(hangup: Option<&mut Signal>) {
+    match hangup {
+        Some(hangup) => _ = hangup.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Takes up what may change while the node runs: the certificate and its key.
 fn reload(node: &Node) {
     match node.reload_tls() {
         Ok(true) => info!(signal = "SIGHUP", "read the certificate again"),
-        Ok(false) => info!(signal = "SIGHUP", "nothing to read again"),
+        Ok(false) => {}
         Err(error) => error!(%error, "the certificate from before stays in use"),
     }
 }

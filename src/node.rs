@@ -97,6 +97,14 @@ pub enum StartError {
     /// The certificate or its key cannot be used.
     #[error("{key}: {0}", key = tls_key(.0))]
     Tls(#[from] TlsError),
+    /// A certificate without its key, or a key without its certificate.
+    #[error("{has}: is given without {lacks}; TLS needs both")]
+    HalfTls {
+        /// The key of the configuration that is given.
+        has: &'static str,
+        /// The one that is not.
+        lacks: &'static str,
+    },
     /// Other machines would send their tokens in the clear.
     #[error(
         "http.host: {0} can be reached by other machines, and without TLS whoever is on the way can \
@@ -123,6 +131,7 @@ impl StartError {
             Self::Origin(error) => Some(origin_key(error).into()),
             Self::UnknownActor { name, .. } => Some(format!("supervisor.actors.{name}")),
             Self::Tls(error) => Some(tls_key(error).into()),
+            Self::HalfTls { has, .. } => Some((*has).into()),
             Self::Plain(_) => Some("http.host".into()),
             Self::Ollama(_) => Some("inference.ollama.url".into()),
             Self::Lock(_)
@@ -345,6 +354,8 @@ fn tls(config: &Config) -> Result<Option<Tls>, StartError> {
     let http = &config.http;
     match (&http.tls_cert, &http.tls_key) {
         (Some(certificate), Some(key)) => Ok(Some(Tls::load(certificate, key)?)),
+        (Some(_), None) => Err(StartError::HalfTls { has: "http.tls_cert", lacks: "http.tls_key" }),
+        (None, Some(_)) => Err(StartError::HalfTls { has: "http.tls_key", lacks: "http.tls_cert" }),
         _ if http.insecure || http.host.to_canonical().is_loopback() => Ok(None),
         _ => Err(StartError::Plain(http.host)),
     }

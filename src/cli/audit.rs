@@ -159,11 +159,14 @@ impl Files {
             }
         }
         // A record that begins and does not say how far it goes could have lost its end.
-        if found.broken.is_none() && known == Head::START && self.anchor.is_some() {
-            if let (true, Some(path)) = (found.records > 0, self.paths.last()) {
-                let problem = "is missing, so records may be missing at the end".to_owned();
-                found.broken = Some((path.with_file_name(ANCHOR_NAME), 1, problem));
-            }
+        if found.broken.is_none()
+            && found.records > 0
+            && known == Head::START
+            && self.anchor.is_some()
+            && let Some(path) = self.paths.last()
+        {
+            let problem = "is missing, so records may be missing at the end".to_owned();
+            found.broken = Some((path.with_file_name(ANCHOR_NAME), 1, problem));
         }
         found.head = Some(head);
         Ok(found)

@@ -24,23 +24,12 @@ const MS_MAX: u64 = 3_600_000;
 
 pub(super) fn validate(config: &Config) -> Result<(), Bad> {
     http(config)?;
-    tls(config)?;
     supervisor(config)?;
     inference(config)?;
     if config.node.data_dir.as_os_str().is_empty() {
         return Err(bad("node.data_dir", "is empty"));
     }
     Ok(())
-}
-
-/// A certificate and its key are given together.
-fn tls(config: &Config) -> Result<(), Bad> {
-    let (has, lacks) = match (&config.http.tls_cert, &config.http.tls_key) {
-        (Some(_), None) => ("http.tls_cert", "http.tls_key"),
-        (None, Some(_)) => ("http.tls_key", "http.tls_cert"),
-        (None, None) | (Some(_), Some(_)) => return Ok(()),
-    };
-    Err(bad(has, format!("is given without {lacks}; TLS needs both")))
 }
 
 fn http(config: &Config) -> Result<(), Bad> {

@@ -102,7 +102,7 @@ fn gzip(text: &[u8]) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{self, Read};
 
     use super::*;
 
@@ -143,8 +143,6 @@ mod tests {
             assert!(!is_coded && !varies);
         }
     }
-
-    use std::io;
 
     #[test]
     fn gzip_is_for_those_who_say_so() {

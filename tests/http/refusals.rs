@@ -152,7 +152,7 @@ async fn a_client_that_never_stops_writing_is_not_listened_to_for_ever() {
         .await
         .unwrap();
     let endless = async {
-        let piece = [b' '; 65536];
+        let piece = vec![b' '; 65536];
         while writer.write_all(&piece).await.is_ok() {}
     };
     let mut said = Vec::new();

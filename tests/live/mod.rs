@@ -145,6 +145,11 @@ impl Process {
         Client::new(&self.address, &self.data_dir)
     }
 
+    /// The last line of its log so far.
+    pub(crate) fn last_line(&self) -> String {
+        self.last_line.lock().unwrap().clone()
+    }
+
     /// Waits for its end; returns its exit code and the last line of its log.
     pub(crate) async fn ended(&mut self) -> (Option<i32>, String) {
         let ended = tokio::time::timeout(30 * SECOND, self.child.wait()).await.unwrap().unwrap();
@@ -161,4 +166,23 @@ impl Process {
         let pid = rustix::process::Pid::from_raw(id).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
+}
+
+/// Runs `bizra` against this node.
+pub(crate) async fn bizra(
+    data_dir: &Path,
+    url: Option<&str>,
+    args: &[&str],
+) -> (i32, String, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_bizra"));
+    command.env_clear().env("BIZRA_DATA_DIR", data_dir).args(args);
+    if let Some(url) = url {
+        command.args(["--url", url]);
+    }
+    told(command.output().await.unwrap())
+}
+
+pub(crate) fn told(output: std::process::Output) -> (i32, String, String) {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
