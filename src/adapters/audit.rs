@@ -102,7 +102,7 @@ pub enum AuditError {
 /// How large the files become.
 #[derive(Clone, Copy, Debug)]
 pub struct FileLimits {
-    /// Bytes of a file; one that would become larger is full. Default 8 MiB, some 16,000 records:
+    /// Bytes of a file; one that would become larger is full. Default 8 MiB, some 25,000 records:
     /// it is read whole at the start, in a fraction of a second.
     pub file_bytes_max: u64,
     /// Full files that are kept. Default 15: with the one that is written, 128 MiB.

@@ -24,7 +24,7 @@ pub const ARCHIVE_PREFIX: &str = "audit-";
 /// Put before every hashed record, so that no hash of this chain means anything elsewhere.
 const DOMAIN: &[u8] = b"bizra-audit-v1:";
 
-/// Bytes of one line. A record has some 500; a line that is longer is none.
+/// Bytes of one line. A record has some 350; a line that is longer is none.
 pub const LINE_BYTES_MAX: usize = 4096;
 
 /// Bytes of the anchor's file, always the same, so that it is written in one piece.
