@@ -10,9 +10,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod http;
 mod load;
 mod validate;
 
+pub use http::{Http, Rate};
 pub use load::{ConfigError, Flags, Source, Sources};
 
 /// Everything that can be configured.
@@ -59,50 +61,6 @@ pub struct Node {
 impl Default for Node {
     fn default() -> Self {
         Self { data_dir: PathBuf::from("~/.bizra"), passphrase_file: None }
-    }
-}
-
-/// `[http]`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// Address to listen on; `localhost` is read as 127.0.0.1.
-    #[serde(deserialize_with = "host")]
-    pub host: IpAddr,
-    /// Port to listen on; 0 lets the system choose.
-    pub port: u16,
-    /// Largest request body, in bytes.
-    pub body_bytes_max: usize,
-    /// Most connections open at once.
-    pub connections_max: usize,
-    /// Time for a request's header to arrive.
-    pub header_seconds: u64,
-    /// Time a connection may be open without a request.
-    pub idle_seconds: u64,
-    /// Time for a request as a whole, its body included.
-    pub request_seconds: u64,
-    /// Time for a request that generates text.
-    pub generate_seconds: u64,
-    /// Host names, beside loopback ones and the address itself, that requests may name.
-    pub hosts: Vec<String>,
-    /// Web origins whose pages may call the node.
-    pub origins: Vec<String>,
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self {
-            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            port: 3001,
-            body_bytes_max: 1 << 20,
-            connections_max: 512,
-            header_seconds: 5,
-            idle_seconds: 15,
-            request_seconds: 30,
-            generate_seconds: 120,
-            hosts: Vec::new(),
-            origins: Vec::new(),
-        }
     }
 }
 

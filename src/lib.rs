@@ -6,6 +6,7 @@
 
 /// The rules: no clock, no randomness, no I/O, no actors.
 pub mod domain {
+    pub mod audit;
     pub mod bytes;
     pub mod constitution;
     pub mod digest;
@@ -21,6 +22,7 @@ pub mod domain {
     pub mod json;
     pub mod passphrase;
     pub mod profile;
+    pub mod rate;
     pub mod reject;
     pub mod replay;
     pub mod restart;
@@ -34,6 +36,7 @@ pub mod domain {
 /// What may be said, and to whom.
 pub mod messages {
     pub mod addr;
+    pub mod audit;
     pub mod backend;
     pub mod envelope;
     pub mod event;
@@ -47,6 +50,7 @@ pub mod messages {
 
 /// Mailbox in, domain call, reply out.
 pub mod actors {
+    pub mod audit;
     pub mod backend;
     pub mod envelope;
     pub mod gate_chain;
@@ -57,6 +61,7 @@ pub mod actors {
 
 /// The outside world behind small functions.
 pub mod adapters {
+    pub mod audit;
     pub mod constitution_file;
     /// Language models in this process.
     pub mod edge {
@@ -87,8 +92,11 @@ pub mod adapters {
 pub mod http {
     mod actors;
     pub mod app;
+    mod audit;
     pub mod auth;
+    mod bare;
     mod body;
+    mod compress;
     mod constitution;
     mod envelope;
     pub mod error;
@@ -102,17 +110,21 @@ pub mod http {
     mod observe;
     pub mod origin;
     mod patient;
+    mod peers;
+    pub mod rate;
     pub mod request_id;
     pub mod router;
     pub mod server;
     mod status;
     mod stream;
+    pub mod tls;
     pub mod token;
 }
 
 /// Commands of the `bizra` program.
 pub mod cli {
     pub mod args;
+    mod audit;
     pub mod bizra;
     pub mod chaos;
     pub mod client;
@@ -124,6 +136,7 @@ pub mod cli {
     pub mod passphrase;
     pub mod report;
     pub mod show;
+    mod token;
 }
 
 pub mod actor;

@@ -53,13 +53,15 @@ fn main() -> ExitCode {
 
 /// Runs the node until a signal or its own end.
 async fn run(config: Config, passphrase: Option<Passphrase>, sources: &Sources) -> ExitCode {
-    let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let (mut interrupt, mut terminate, mut hangup) = match signals.map(signal) {
-        [Ok(interrupt), Ok(terminate), Ok(hangup)] => (interrupt, terminate, hangup),
-        signals => {
-            let error = signals.into_iter().find_map(Result::err);
-            return failed(&error.map(|error| error.to_string()).unwrap_or_default());
-        }
+    // With nothing to read again, a terminal that closes ends the node, as it always does.
+    let can_reload = config.http.tls_cert.is_some() || config.gates.constitution.is_some();
+    let signals = signal(SignalKind::interrupt()).and_then(|interrupt| {
+        let hangup = can_reload.then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok((interrupt, signal(SignalKind::terminate())?, hangup))
+    });
+    let (mut interrupt, mut terminate, mut hangup) = match signals {
+        Ok(signals) => signals,
+        Err(error) => return failed(&error.to_string()),
     };
     let started = tokio::select! {
         started = node::start_with(config, passphrase) => started,
@@ -75,11 +77,11 @@ async fn run(config: Config, passphrase: Option<Passphrase>, sources: &Sources) 
                 node.shutdown().await;
                 return failed(&exit.reason);
             }
-            _ = hangup.recv() => node.reload().await,
             name = told(&mut interrupt, &mut terminate) => {
                 info!(signal = name, "stopping");
                 break;
             }
+            () = hung_up(hangup.as_mut()) => node.reload().await,
         }
     }
     tokio::select! {
@@ -91,6 +93,14 @@ async fn run(config: Config, passphrase: Option<Passphrase>, sources: &Sources) 
             warn!(signal = name, "stopping at once, work in flight is lost");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Waits for the next SIGHUP, if one means anything.
+async fn hung_up(hangup: Option<&mut Signal>) {
+    match hangup {
+        Some(hangup) => _ = hangup.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -95,6 +95,7 @@ struct Inner {
     http_request_seconds: Family<HttpLabels, Histogram, fn() -> Histogram>,
     http_in_flight: Gauge,
     http_connections: Gauge,
+    http_connections_refused: Counter,
     /// The sum of `http_requests`, which cannot be read from it.
     requests_served: AtomicU64,
 }
@@ -198,6 +199,12 @@ impl Metrics {
         http.register("requests_in_flight", "Requests being served", http_in_flight.clone());
         let http_connections = Gauge::default();
         http.register("connections", "Open connections", http_connections.clone());
+        let http_connections_refused = Counter::default();
+        http.register(
+            "connections_refused",
+            "Connections closed because their client has too many",
+            http_connections_refused.clone(),
+        );
         Self(Arc::new(Inner {
             registry,
             busy,
@@ -221,6 +228,7 @@ impl Metrics {
             http_request_seconds,
             http_in_flight,
             http_connections,
+            http_connections_refused,
             requests_served: AtomicU64::new(0),
         }))
     }
@@ -306,6 +314,11 @@ impl Metrics {
     /// Counts a connection as open until the guard is dropped.
     pub fn connection_opened(&self) -> Raised {
         Raised::new(&self.0.http_connections)
+    }
+
+    /// Counts a connection that its client may not have.
+    pub fn connection_refused(&self) {
+        self.0.http_connections_refused.inc();
     }
 
     /// Counts a request as in flight until the guard is dropped.

@@ -3,16 +3,17 @@
 //! What must outlive a restart (the lock on the data directory, the store, the listener, the loaded
 //! model) is made here, once, and handed to the actors; everything else an incarnation makes anew.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::actor::Failure;
-use crate::actors::{backend, envelope, gate_chain, http, identity, inference_router};
+use crate::actors::{audit, backend, envelope, gate_chain, http, identity, inference_router};
+use crate::adapters::audit::{AuditError, AuditLog, FileLimits};
 use crate::adapters::constitution_file::{ConstitutionFileError, read};
 use crate::adapters::keystore::{Keystore, KeystoreError};
 use crate::adapters::lock::{DirLock, LockError};
@@ -29,12 +30,14 @@ use crate::http::app::{App, Parameters};
 use crate::http::auth::{Auth, Mode};
 use crate::http::limits::Limits;
 use crate::http::origin::{OriginError, Origins};
+use crate::http::rate::Rates;
 use crate::http::router::router;
 use crate::http::server::{Readiness, Server};
+use crate::http::tls::{Tls, TlsError};
 use crate::http::token;
 use crate::messages::addr::Deadline;
 use crate::messages::event::Events;
-use crate::messages::gate_chain::GateChainMsg;
+use crate::messages::gate_chain::{GateChainMsg, ReloadError};
 use crate::messages::identity::IdentityMsg;
 use crate::messages::roster::Roster;
 use crate::metrics::Metrics;
@@ -58,6 +61,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The audit record cannot be used.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The API token cannot be read or made.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -89,6 +95,25 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error("{key}: {0}", key = tls_key(.0))]
+    Tls(#[from] TlsError),
+    /// A certificate without its key, or a key without its certificate.
+    #[error("{has}: is given without {lacks}; TLS needs both")]
+    HalfTls {
+        /// The key of the configuration that is given.
+        has: &'static str,
+        /// The one that is not.
+        lacks: &'static str,
+    },
+    /// Other machines would send their tokens in the clear.
+    #[error(
+        "http.host: {0} can be reached by other machines, and without TLS whoever is on the way can \
+         read the API token; add --tls-cert FILE and --tls-key FILE, or add --insecure (http.insecure \
+         = true) where something else keeps others out, such as a proxy with TLS before the node or \
+         the network of its container"
+    )]
+    Plain(IpAddr),
     /// The model server's address is none.
     #[error("inference.ollama.url: {0}")]
     Ollama(#[from] ollama::ServerError),
@@ -104,11 +129,15 @@ impl StartError {
             Self::Constitution(_) => Some("gates.constitution".into()),
             Self::Origin(error) => Some(origin_key(error).into()),
             Self::UnknownActor { name, .. } => Some(format!("supervisor.actors.{name}")),
+            Self::Tls(error) => Some(tls_key(error).into()),
+            Self::HalfTls { has, .. } => Some((*has).into()),
+            Self::Plain(_) => Some("http.host".into()),
             Self::Ollama(_) => Some("inference.ollama.url".into()),
             Self::Passphrase(_) => Some("node.passphrase_file".into()),
             Self::Keystore(_)
             | Self::Lock(_)
             | Self::Store(_)
+            | Self::Audit(_)
             | Self::Token(_)
             | Self::Bind { .. }
             | Self::Actors(_) => None,
@@ -119,6 +148,10 @@ impl StartError {
     pub fn is_usage(&self) -> bool {
         self.key().is_some() || matches!(self, Self::Keystore(error) if error.is_passphrase())
     }
+}
+
+fn tls_key(error: &TlsError) -> &'static str {
+    if error.is_of_the_key() { "http.tls_key" } else { "http.tls_cert" }
 }
 
 fn origin_key(error: &OriginError) -> &'static str {
@@ -134,9 +167,12 @@ pub struct Node {
     root: Root,
     roster: Roster,
     address: SocketAddr,
+    /// How long it still accepts when it is told to stop.
+    drain: Duration,
     grace: Duration,
     store: Arc<Store>,
     readiness: Readiness,
+    tls: Option<Tls>,
     /// Held until the store is closed.
     _lock: DirLock,
 }
@@ -163,6 +199,7 @@ pub async fn start_with(
     if let Some(name) = config.supervisor.unknown_actor(known) {
         return Err(StartError::UnknownActor { name: name.to_owned(), known: known.to_vec() });
     }
+    let tls = tls(&config)?;
     let data_dir = config.node.data_dir.clone();
     let lock = DirLock::acquire(&data_dir)?;
     let keystore = keystore(&config.node, passphrase).await?;
@@ -176,9 +213,10 @@ pub async fn start_with(
     let address = listener.local_addr().unwrap_or(address);
     let store = Arc::new(Store::open(&data_dir, config.store.free_bytes_min)?);
 
+    let drain = Duration::from_secs(config.http.drain_seconds);
     let metrics = Metrics::new();
     let events = Events::new(metrics.events_missed());
-    let plan = Plan::new(&config.supervisor, &metrics, &events);
+    let plan = Plan::new(&config.supervisor, drain, &metrics, &events);
     let supervisor = Root::address(&metrics);
 
     let (identity_child, identity) =
@@ -212,11 +250,18 @@ pub async fn start_with(
     let inference_children = vec![edge_child, ollama_child, router_child];
     let inference_child = plan.group(plan::INFERENCE, Strategy::OneForOne, inference_children);
 
+    let record = Arc::new(AuditLog::new(&data_dir, FileLimits::default(), clock::now_ms));
+    // Once here, since a record that is damaged is not mended by starting its actor again.
+    record.start()?;
+    let (audit_child, audit) =
+        plan.actor(audit::NAME, move || audit::Audit { log: Arc::clone(&record) });
+
     let roster = Roster {
         supervisor: supervisor.clone(),
         identity,
         gate_chain,
         envelope,
+        audit,
         inference,
         events: events.clone(),
     };
@@ -235,14 +280,23 @@ pub async fn start_with(
     });
     let server =
         Server::new(vec![listener], router(app), limits, metrics.clone(), readiness.clone());
+    if let Some(tls) = &tls {
+        server.use_tls(tls.clone());
+    }
     let (http_child, _) = plan.actor(http::NAME, move || http::Http { server: server.clone() });
 
-    let children =
-        vec![identity_child, gate_chain_child, envelope_child, inference_child, http_child];
+    let children = vec![
+        identity_child,
+        gate_chain_child,
+        envelope_child,
+        inference_child,
+        audit_child,
+        http_child,
+    ];
     let settings = plan.settings(Strategy::OneForOne);
     let root = Root::start(supervisor, settings, children).await.map_err(StartError::Actors)?;
-    let grace = Duration::from_secs(config.supervisor.shutdown_seconds);
-    let node = Node { root, roster, address, grace, store, readiness, _lock: lock };
+    let grace = Duration::from_secs(config.supervisor.shutdown_seconds).saturating_sub(drain);
+    let node = Node { root, roster, address, drain, grace, store, readiness, tls, _lock: lock };
     node.introduce(&config).await;
     Ok(node)
 }
@@ -263,10 +317,16 @@ impl Node {
         self.root.ended().await
     }
 
-    /// Stops every actor in order, those that take work first and the keys last, then closes the
-    /// store. What has not ended within the configured time is killed.
+    /// Says that it is not ready, and after a while stops every actor in order, those that take
+    /// work first and the keys last, then closes the store. What has not ended within the
+    /// configured time is killed.
     pub async fn shutdown(&self) -> Exit {
-        self.readiness.drain();
+        self.readiness.leave();
+        tokio::select! {
+            () = tokio::time::sleep(self.drain) => {}
+            // Nothing is left to wait for.
+            _ = self.root.ended() => {}
+        }
         let exit = self.root.shutdown(self.grace).await;
         let store = Arc::clone(&self.store);
         if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
@@ -275,12 +335,19 @@ impl Node {
         exit
     }
 
-    /// Reads again what may change while the node runs: the constitution, if it has a file.
+    /// Reads again what may change while the node runs: the certificate with its key, for the
+    /// connections from now on, and the constitution, if they come from files. What cannot be used
+    /// is logged, and what was read before stays in use.
     pub async fn reload(&self) {
+        match self.tls.as_ref().map(Tls::reload) {
+            Some(Ok(())) => info!("the certificate was read again"),
+            Some(Err(error)) => error!(%error, "the certificate from before stays in use"),
+            None => {}
+        }
         let wait = Deadline::after(INTRODUCTION_WAIT);
         let ask = |reply| GateChainMsg::Reload { reply };
         match self.roster.gate_chain.call(wait, ask).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(_) | Err(ReloadError::BuiltIn)) => {}
             Ok(Err(error)) => warn!(%error, "the constitution stays as it is"),
             Err(error) => warn!(%error, "the constitution was not read again"),
         }
@@ -292,7 +359,8 @@ impl Node {
         let active = self.roster.identity.call(wait, |reply| IdentityMsg::Active { reply }).await;
         let node = active.map(|identity| identity.node_id.to_string()).unwrap_or_default();
         let data_dir = config.node.data_dir.display();
-        info!(address = %self.address, node, %data_dir, "the node is up");
+        let tls = self.tls.is_some();
+        info!(address = %self.address, tls, node, %data_dir, "the node is up");
         info!("print the API token with: bizra token --data-dir {data_dir}");
         if config.auth.mode == AuthMode::TrustLoopback {
             warn!("auth.mode is trust-loopback: every user of this machine can sign as this node");
@@ -324,6 +392,18 @@ async fn keystore(
     Ok(keystore)
 }
 
+/// TLS, or the right to do without.
+fn tls(config: &Config) -> Result<Option<Tls>, StartError> {
+    let http = &config.http;
+    match (&http.tls_cert, &http.tls_key) {
+        (Some(certificate), Some(key)) => Ok(Some(Tls::load(certificate, key)?)),
+        (Some(_), None) => Err(StartError::HalfTls { has: "http.tls_cert", lacks: "http.tls_key" }),
+        (None, Some(_)) => Err(StartError::HalfTls { has: "http.tls_key", lacks: "http.tls_cert" }),
+        _ if http.insecure || http.host.to_canonical().is_loopback() => Ok(None),
+        _ => Err(StartError::Plain(http.host)),
+    }
+}
+
 fn mode(mode: AuthMode) -> Mode {
     match mode {
         AuthMode::Token => Mode::Token,
@@ -336,12 +416,23 @@ fn limits(config: &Config) -> Limits {
     let http = &config.http;
     Limits {
         connections_max: http.connections_max,
+        connections_per_client_max: http.connections_per_client_max,
+        requests_max: http.requests_max,
+        rates: Rates {
+            open: http.rate.open_per_second,
+            read: http.rate.read_per_second,
+            act: http.rate.act_per_second,
+            privileged: http.rate.privileged_per_second,
+            burst_seconds: http.rate.burst_seconds,
+            bad_tokens_per_minute: http.rate.bad_tokens_per_minute,
+            is_loopback_limited: http.rate.loopback,
+        },
         header_timeout: Duration::from_secs(http.header_seconds),
         idle_timeout: Duration::from_secs(http.idle_seconds),
         body_bytes_max: http.body_bytes_max,
         request_timeout: Duration::from_secs(http.request_seconds),
         generate_timeout: Duration::from_secs(http.generate_seconds),
-        stop_grace: plan::http_grace(&config.supervisor),
+        stop_grace: plan::http_grace(&config.supervisor, Duration::from_secs(http.drain_seconds)),
         prompts: request::Limits {
             prompt_chars_max: config.inference.prompt_chars_max,
             max_tokens_max: config.inference.max_tokens_max,

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::private_file::{self, PrivateFileError};
 
@@ -13,7 +13,7 @@ use crate::private_file::{self, PrivateFileError};
 pub const FILE_NAME: &str = "api-token";
 
 /// 32 random bytes: no guessing, however fast the node answers.
-pub const SECRET_BYTES: usize = 32;
+const SECRET_BYTES: usize = 32;
 
 /// The 43 characters of the token and a line end; more is not a token.
 const FILE_BYTES_MAX: usize = 64;
@@ -54,6 +54,25 @@ pub fn read(data_dir: &Path) -> Result<Zeroizing<String>, TokenError> {
     };
     let text = std::str::from_utf8(&bytes).ok().map(str::trim_ascii_end);
     text.and_then(parse).ok_or(TokenError::Malformed { path })
+}
+
+/// Makes a token and puts it in the place of the old one, if there is one (mode 0600): a crash leaves
+/// one of the two. Returns it as it is sent.
+///
+/// # Errors
+/// When the file cannot be written or the system has no randomness; the old token is then still
+/// there.
+pub fn make(data_dir: &Path) -> Result<Zeroizing<String>, TokenError> {
+    let mut secret = [0; SECRET_BYTES];
+    getrandom::fill(&mut secret).map_err(TokenError::Random)?;
+    let text = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(secret));
+    secret.zeroize();
+    let mut line = Zeroizing::new(Vec::with_capacity(text.len() + 1));
+    line.extend_from_slice(text.as_bytes());
+    line.push(b'\n');
+    private_file::remove_temporary(data_dir)?;
+    private_file::write(data_dir, FILE_NAME, &line)?;
+    Ok(text)
 }
 
 fn parse(text: &str) -> Option<Zeroizing<String>> {

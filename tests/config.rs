@@ -137,6 +137,9 @@ fn every_flag_is_heard() {
     let flags = Flags {
         host: Some("0.0.0.0".parse().unwrap()),
         port: Some(1),
+        tls_cert: Some("/c.pem".into()),
+        tls_key: Some("/k.pem".into()),
+        insecure: true,
         gossip_port: Some(2),
         data_dir: Some("/data".into()),
         model: Some("/m.gguf".into()),
@@ -145,6 +148,9 @@ fn every_flag_is_heard() {
     let config = load(&[("BIZRA_DATA_DIR", "/elsewhere")], &flags).unwrap();
     assert_eq!(config.http.host.to_string(), "0.0.0.0");
     assert_eq!((config.http.port, config.gossip.port), (1, 2));
+    assert_eq!(config.http.tls_cert, Some(PathBuf::from("/c.pem")));
+    assert_eq!(config.http.tls_key, Some(PathBuf::from("/k.pem")));
+    assert!(config.http.insecure);
     assert_eq!(config.node.data_dir, Path::new("/data"));
     assert_eq!(config.inference.edge.model, Some(PathBuf::from("/m.gguf")));
     assert_eq!(config.log.format, LogFormat::Json);

@@ -29,6 +29,15 @@ pub struct NodeArgs {
     /// Port to listen on; 0 lets the system choose [default: 3001]
     #[arg(long)]
     port: Option<u16>,
+    /// Certificate to serve TLS with: a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key: a PEM file that others cannot read
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Serve other machines without TLS
+    #[arg(long)]
+    insecure: bool,
     /// Port for peers; reported, but not opened yet [default: 7946]
     #[arg(long, value_name = "PORT")]
     gossip_port: Option<u16>,
@@ -63,6 +72,9 @@ impl NodeArgs {
         let flags = Flags {
             host: self.host,
             port: self.port,
+            tls_cert: self.tls_cert,
+            tls_key: self.tls_key,
+            insecure: self.insecure,
             gossip_port: self.gossip_port,
             data_dir: self.data_dir,
             model: self.model,
@@ -126,6 +138,9 @@ mod tests {
         let (config, flags) = parse(&[
             "--host=localhost",
             "--port=0",
+            "--tls-cert=/c.pem",
+            "--tls-key=/k.pem",
+            "--insecure",
             "--gossip-port=1",
             "--data-dir=/d",
             "--config=/c.toml",
@@ -137,6 +152,9 @@ mod tests {
         let expected = Flags {
             host: Some("127.0.0.1".parse().unwrap()),
             port: Some(0),
+            tls_cert: Some("/c.pem".into()),
+            tls_key: Some("/k.pem".into()),
+            insecure: true,
             gossip_port: Some(1),
             data_dir: Some("/d".into()),
             model: Some("/m.gguf".into()),

@@ -54,8 +54,11 @@ pub(super) enum Command {
     /// Check or read the proof of an answer, without a node; look up what a node has made
     #[command(subcommand)]
     Envelope(EnvelopeCommand),
-    /// Print the API token
-    Token,
+    /// Print the API token, or make a new one
+    Token(TokenArgs),
+    /// Check or print the record of privileged calls; needs no node
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Print what the node says about itself
     Status,
     /// Say whether the node serves: 0 it does, 1 it does not, 3 nobody answers
@@ -113,6 +116,34 @@ pub(super) enum EnvelopeCommand {
         /// Only those after this one: the last of the page before
         #[arg(long, value_name = "ID")]
         after: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TokenArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<TokenCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a new token; the old one is refused from then on
+    Rotate,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Check every record; exit code 1 with the place if one is changed, missing or out of order
+    Verify {
+        /// A file or a data directory [default: the node's data directory]
+        file: Option<PathBuf>,
+    },
+    /// Print the last records
+    Show {
+        /// How many, at most 100000
+        #[arg(long, value_name = "COUNT", default_value_t = 20,
+            value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
     },
 }
 

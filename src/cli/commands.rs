@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::cli::bizra::{
-    ActorsArgs, ActorsCommand, BizraArgs, ChaosArgs, Command, Common, ConstitutionCommand,
-    EnvelopeCommand, GatesCommand, GenerateArgs,
+    ActorsArgs, ActorsCommand, AuditCommand, BizraArgs, ChaosArgs, Command, Common,
+    ConstitutionCommand, EnvelopeCommand, GatesCommand, GenerateArgs, TokenArgs, TokenCommand,
 };
 use crate::cli::chaos::{self, Plan};
 use crate::cli::client::{CliError, Client, Target};
-use crate::cli::{constitution, envelope, identity, show};
+use crate::cli::{audit, constitution, envelope, identity, show, token};
 use crate::domain::fault::Fault;
 
 /// Time for an answer that has to be generated: a large model on a small machine takes minutes.
@@ -48,9 +48,20 @@ pub async fn run(
 async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Result<u8, CliError> {
     match command {
         Command::Envelope(command) => handle_envelope(command, target, say).await,
-        Command::Token => {
+        Command::Token(TokenArgs { command: None }) => {
             writeln!(say.out, "{}", target.token()?)?;
             Ok(0)
+        }
+        Command::Token(TokenArgs { command: Some(TokenCommand::Rotate) }) => {
+            token::rotate(target, say.out, say.is_json).await
+        }
+        Command::Audit(AuditCommand::Verify { file }) => {
+            let data_dir = target.config()?.node.data_dir;
+            audit::verify(file.as_deref(), &data_dir, say.out, say.is_json)
+        }
+        Command::Audit(AuditCommand::Show { limit }) => {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            audit::show(limit, &target.config()?.node.data_dir, say.out, say.is_json)
         }
         Command::Status => {
             let status = target.client()?.get(&["status"]).await?;

@@ -29,6 +29,12 @@ pub struct Flags {
     pub host: Option<IpAddr>,
     /// `--port`
     pub port: Option<u16>,
+    /// `--tls-cert`
+    pub tls_cert: Option<PathBuf>,
+    /// `--tls-key`
+    pub tls_key: Option<PathBuf>,
+    /// `--insecure`
+    pub insecure: bool,
     /// `--gossip-port`
     pub gossip_port: Option<u16>,
     /// `--data-dir`
@@ -223,6 +229,12 @@ impl Layers {
         if let Some(file) = &mut config.node.passphrase_file {
             *file = expand("node.passphrase_file", file, home)?;
         }
+        if let Some(certificate) = &mut config.http.tls_cert {
+            *certificate = expand("http.tls_cert", certificate, home)?;
+        }
+        if let Some(key) = &mut config.http.tls_key {
+            *key = expand("http.tls_key", key, home)?;
+        }
         if let Some(model) = &mut config.inference.edge.model {
             *model = expand("inference.edge.model", model, home)?;
         }
@@ -357,6 +369,11 @@ fn from_flags(flags: &Flags) -> Result<Vec<Overlay>, ConfigError> {
     let format = |format| Value::try_from(format).ok();
     let data_dir = path("--data-dir", "node.data_dir", &flags.data_dir)?;
     let model = path("--model", "inference.edge.model", &flags.model)?;
+    let tls_cert = path("--tls-cert", "http.tls_cert", &flags.tls_cert)?;
+    let tls_key = path("--tls-key", "http.tls_key", &flags.tls_key)?;
+    push("--tls-cert", "http.tls_cert", tls_cert);
+    push("--tls-key", "http.tls_key", tls_key);
+    push("--insecure", "http.insecure", flags.insecure.then_some(Value::Boolean(true)));
     push("--host", "http.host", flags.host.map(|host| Value::String(host.to_string())));
     push("--port", "http.port", flags.port.map(port));
     push("--gossip-port", "gossip.port", flags.gossip_port.map(port));

@@ -37,6 +37,21 @@ fn http(config: &Config) -> Result<(), Bad> {
     let http = &config.http;
     within("http.body_bytes_max", http.body_bytes_max, 1024..=64 << 20)?;
     within("http.connections_max", http.connections_max, 1..=65_536)?;
+    let per_client = http.connections_per_client_max;
+    within("http.connections_per_client_max", per_client, 1..=65_536)?;
+    within("http.requests_max", http.requests_max, 1..=65_536)?;
+    let drain_max = config.supervisor.shutdown_seconds.saturating_sub(1);
+    within("http.drain_seconds", http.drain_seconds, 0..=drain_max)?;
+    within("http.rate.burst_seconds", http.rate.burst_seconds, 1..=3600)?;
+    for (key, per_second) in [
+        ("http.rate.open_per_second", http.rate.open_per_second),
+        ("http.rate.read_per_second", http.rate.read_per_second),
+        ("http.rate.act_per_second", http.rate.act_per_second),
+        ("http.rate.privileged_per_second", http.rate.privileged_per_second),
+        ("http.rate.bad_tokens_per_minute", http.rate.bad_tokens_per_minute),
+    ] {
+        within(key, per_second, 0..=1_000_000)?;
+    }
     within("http.header_seconds", http.header_seconds, 1..=SECONDS_MAX)?;
     within("http.idle_seconds", http.idle_seconds, 1..=SECONDS_MAX)?;
     within("http.request_seconds", http.request_seconds, 1..=SECONDS_MAX)?;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use hyper::http::request::Parts;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::http::auth::Auth;
+use crate::http::auth::{Auth, Class};
 use crate::http::error::ApiError;
 use crate::http::limits::Limits;
 use crate::http::origin::Origins;
+use crate::http::rate::Limiter;
 use crate::http::server::Readiness;
 use crate::messages::addr::Deadline;
 use crate::messages::roster::Roster;
@@ -19,7 +21,15 @@ use crate::metrics::Metrics;
 
 /// What every handler may use: addresses, limits, rules. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct App(Arc<Parameters>);
+pub struct App(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    parameters: Parameters,
+    limiter: Limiter,
+    /// The places of requests that are served at once.
+    places: Arc<Semaphore>,
+}
 
 /// The parts of an [`App`].
 #[derive(Debug)]
@@ -47,7 +57,28 @@ pub struct Parameters {
 impl App {
     /// From its parts.
     pub fn new(parameters: Parameters) -> Self {
-        Self(Arc::new(parameters))
+        let limiter = Limiter::new(&parameters.limits.rates);
+        let places = Arc::new(Semaphore::new(parameters.limits.requests_max));
+        Self(Arc::new(Inner { parameters, limiter, places }))
+    }
+
+    /// Counts how often clients call.
+    pub(super) fn limiter(&self) -> &Limiter {
+        &self.0.limiter
+    }
+
+    /// A place for one more request, until it is dropped. Asking whether the node lives needs none,
+    /// so that it is answered also under overload.
+    ///
+    /// # Errors
+    /// 503 when there are as many requests as may be.
+    pub(super) fn place(&self, class: Class) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
+        if class == Class::Open {
+            return Ok(None);
+        }
+        let place = Arc::clone(&self.0.places).try_acquire_owned();
+        let error = "the node serves as many requests as it can";
+        place.map(Some).map_err(|_| ApiError::unavailable("OVERLOADED", error))
     }
 }
 
@@ -55,7 +86,7 @@ impl Deref for App {
     type Target = Parameters;
 
     fn deref(&self) -> &Parameters {
-        &self.0
+        &self.0.parameters
     }
 }
 

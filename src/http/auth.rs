@@ -1,7 +1,9 @@
 //! Who may call what: classes of endpoints, places callers come from, and the bearer token.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use hyper::HeaderMap;
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, FORWARDED, HeaderName, VIA};
@@ -63,17 +65,19 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Decides over callers.
+/// Decides over callers. Clones share the token.
 #[derive(Clone, Debug)]
 pub struct Auth {
     mode: Mode,
-    token: Token,
+    token: Arc<ArcSwap<Token>>,
+    /// Held while the token is replaced, so that the last one on disk is the one that counts.
+    replacing: Arc<Mutex<()>>,
 }
 
 impl Auth {
     /// From its parts.
     pub fn new(mode: Mode, token: Token) -> Self {
-        Self { mode, token }
+        Self { mode, token: Arc::new(ArcSwap::from_pointee(token)), replacing: Arc::default() }
     }
 
     /// Whether this caller may use an endpoint of this class.
@@ -86,17 +90,36 @@ impl Auth {
         peer: Option<Peer>,
         headers: &HeaderMap,
     ) -> Result<(), ApiError> {
-        if !self.is_token_needed(class, is_local(peer, headers)) {
+        if !self.is_token_needed(class, locality(peer, headers) == Locality::Loopback) {
             return Ok(());
         }
+        self.require(headers)
+    }
+
+    /// Whether the caller knows the token, wherever it is.
+    ///
+    /// # Errors
+    /// 401 when there is none or another.
+    pub fn require(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let refused = |error| Err(ApiError::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", error));
         let mut given = headers.get_all(AUTHORIZATION).iter();
         match (given.next().map(|value| bearer(value.as_bytes())), given.next()) {
-            (Some(Some(token)), None) if self.token.is(token) => Ok(()),
+            (Some(Some(token)), None) if self.token.load().is(token) => Ok(()),
             (Some(Some(_)), None) => refused("this is not the token of this node"),
             (None, _) => refused("this needs the node's token; `bizra token` prints it"),
             _ => refused("authorization must be given once, as: Bearer <token>"),
         }
+    }
+
+    /// Puts the token that `make` makes in the place of the old one, which is refused from then on.
+    /// Waits for whatever `make` waits for.
+    ///
+    /// # Errors
+    /// Those of `make`; the old token then stays.
+    pub fn replace_token<E>(&self, make: impl FnOnce() -> Result<Token, E>) -> Result<(), E> {
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.token.store(Arc::new(make()?));
+        Ok(())
     }
 
     fn is_token_needed(&self, class: Class, is_local: bool) -> bool {
@@ -116,9 +139,31 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
-/// Whether the caller itself is on this machine. A proxy on this machine says by these fields that
-/// it speaks for somebody else, who may be anywhere.
-fn is_local(peer: Option<Peer>, headers: &HeaderMap) -> bool {
+/// Where a caller is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locality {
+    /// On this machine.
+    Loopback,
+    /// Somewhere, behind a proxy on this machine.
+    Relayed,
+    /// Elsewhere.
+    Distant,
+}
+
+impl Locality {
+    /// Its name in the audit record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+            Self::Relayed => "relayed",
+            Self::Distant => "distant",
+        }
+    }
+}
+
+/// Where the caller itself is. A proxy on this machine says by these fields that it speaks for
+/// somebody else, who may be anywhere. Without an address nobody is near.
+pub(super) fn locality(peer: Option<Peer>, headers: &HeaderMap) -> Locality {
     const RELAYED: [HeaderName; 4] = [
         FORWARDED,
         VIA,
@@ -126,7 +171,11 @@ fn is_local(peer: Option<Peer>, headers: &HeaderMap) -> bool {
         HeaderName::from_static("x-real-ip"),
     ];
     let is_loopback = peer.is_some_and(|Peer(address)| address.ip().to_canonical().is_loopback());
-    is_loopback && !RELAYED.iter().any(|name| headers.contains_key(name))
+    match is_loopback {
+        false => Locality::Distant,
+        true if RELAYED.iter().any(|name| headers.contains_key(name)) => Locality::Relayed,
+        true => Locality::Loopback,
+    }
 }
 
 #[cfg(test)]
@@ -229,6 +278,6 @@ mod tests {
 
     #[test]
     fn the_token_is_not_shown() {
-        assert_eq!(format!("{:?}", auth(Mode::Local).token), "Token(hidden)");
+        assert_eq!(format!("{:?}", auth(Mode::Local).token.load_full()), "Token(hidden)");
     }
 }

@@ -15,10 +15,11 @@ use crate::domain::id::NodeId;
 use crate::domain::json::JsonProblem;
 use crate::domain::reject::RejectCode;
 use crate::http::app::{App, Until};
+use crate::http::audit;
 use crate::http::auth::Class;
 use crate::http::body::{self, Body, RawBody};
 use crate::http::error::ApiError;
-use crate::http::request_id::random_bytes;
+use crate::http::request_id::{RequestId, random_bytes};
 use crate::http::server::Peer;
 use crate::messages::envelope::EnvelopeMsg;
 use crate::messages::gate_chain::GateChainMsg;
@@ -129,13 +130,18 @@ pub(super) async fn verify(
     Until(deadline): Until,
     query: Result<Query<VerifyQuery>, QueryRejection>,
     peer: Option<Extension<Peer>>,
+    id: RequestId,
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<Json<Value>, ApiError> {
     let Query(VerifyQuery { consume }) = query?;
     let report = if consume.unwrap_or(false) {
         // Checking is reading, but recording takes room in the replay window for good.
-        app.auth.check(Class::Privileged, peer.map(|Extension(peer)| peer), &headers)?;
+        let peer = peer.map(|Extension(peer)| peer);
+        app.authorize(Class::Privileged, peer, &headers)?;
+        let route = "/api/v1/pci/envelope/verify?consume=true";
+        let call = audit::call(id.as_str(), "POST", route, peer, &headers);
+        audit::record(&app, call).await?;
         let ask = |reply| EnvelopeMsg::Consume { bytes: body.clone(), reply };
         app.roster.envelope.call(deadline, ask).await?
     } else {

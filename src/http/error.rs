@@ -1,6 +1,7 @@
 //! The one error of the HTTP interface, and what every other error becomes in it.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
@@ -80,6 +81,19 @@ impl ApiError {
         error
     }
 
+    /// 429, with a code word of its own and the time after which to try again.
+    pub fn too_many(
+        code: &'static str,
+        error: impl Into<Cow<'static, str>>,
+        wait: Duration,
+    ) -> Self {
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, code, error);
+        // Rounded up: whoever comes early is refused again.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        error.0.retry_after_s = Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
+        error
+    }
+
     /// 504.
     pub fn timeout() -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "TIMEOUT", "there was no answer in time")
@@ -154,7 +168,7 @@ impl ApiError {
     }
 
     /// The same with what the log must say and the caller must not read.
-    fn because(mut self, inner: impl Into<String>) -> Self {
+    pub(super) fn because(mut self, inner: impl Into<String>) -> Self {
         self.0.inner = Some(inner.into());
         self
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::inference::request;
+use crate::http::rate::Rates;
 
 /// Limits of the HTTP server. Every one is enforced; what happens at each is said with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,6 +11,15 @@ pub struct Limits {
     /// Open connections. Beyond it new ones wait in the kernel's queue until one closes, which the
     /// timeouts below make sure of. Default 512: half of the usual limit on open files.
     pub connections_max: usize,
+    /// Open connections of one client: an address, or a /64 network of IPv6. Beyond it one more is
+    /// closed at once, with 503 where that can be said. Connections from this machine are not
+    /// counted. Default 64: a browser has 6.
+    pub connections_per_client_max: usize,
+    /// Requests served at once, beside those that only ask whether the node lives. Beyond it 503.
+    /// Default 256: what may wait for the router and backends, and as many quick ones.
+    pub requests_max: usize,
+    /// How often a client may call; beyond it 429.
+    pub rates: Rates,
     /// From the connection, or from the first byte of a later request, to the end of its head;
     /// then the connection is closed. Also the longest silence within a body; then 408. Default
     /// 5 s.
@@ -42,6 +52,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 512,
+            connections_per_client_max: 64,
+            requests_max: 256,
+            rates: Rates::default(),
             header_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(20),
             write_timeout: Duration::from_secs(20),

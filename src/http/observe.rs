@@ -10,56 +10,77 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::http::app::App;
+use crate::http::auth::Class;
+use crate::http::compress;
 use crate::http::error::ApiError;
 use crate::http::guarded::Guarded;
 use crate::http::origin::Caller;
 use crate::http::request_id::{RequestId, X_REQUEST_ID};
 use crate::http::router::ROUTES;
+use crate::http::server::Peer;
 use crate::metrics::{HttpLabels, Metrics, Raised};
 
 /// The status of a request whose caller left before there was one; seen only in logs and metrics.
 const CALLER_LEFT: u16 = 499;
 
-const NO_SNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
+/// Nothing that is answered is a page, but for those that say otherwise: no script runs in it, and
+/// nobody frames it.
+const NO_CONTENT: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
 /// Serves one request from its head to the last byte of its answer.
 pub(super) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
-    let labels = HttpLabels { method: method(request.method()), route: route(&request) };
+    let (route, class) = route(&request);
+    let labels = HttpLabels { method: method(request.method()), route };
     let span = tracing::info_span!("request", request_id = %id, route = labels.route);
     let mut record = Record::begin(&app.metrics, labels, id.clone());
+    let takes_gzip = compress::is_wanted(class, request.headers());
 
-    let answering = AssertUnwindSafe(admit(&app, request, next)).catch_unwind();
+    let answering = async {
+        // Kept until the last byte of the answer.
+        record.place = app.place(class)?;
+        Ok(admit(&app, class, request, next).await)
+    };
     // The panic's own text is in the log by way of the panic hook.
-    let mut response = answering
+    let mut response = AssertUnwindSafe(answering)
+        .catch_unwind()
         .instrument(span)
         .await
-        .unwrap_or_else(|_| ApiError::internal("a handler panicked").into_response());
+        .unwrap_or_else(|_| Err(ApiError::internal("a handler panicked")))
+        .unwrap_or_else(IntoResponse::into_response);
 
     write_error(&mut response, &id);
+    response = compress::compress(response, takes_gzip).await;
+    let status = response.status();
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, id.to_header());
-    headers.insert(NO_SNIFF, HeaderValue::from_static("nosniff"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(NO_CONTENT);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if response.status() == StatusCode::REQUEST_TIMEOUT {
-        // What is left of the body is not waited for.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    let is_unread = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE);
+    // What is left of such a body is not waited for. And a node that goes down keeps nobody.
+    if is_unread || (app.readiness.is_draining() && status != StatusCode::SWITCHING_PROTOCOLS) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    record.status = response.status().as_u16();
+    record.status = status.as_u16();
     response.map(|body| Body::new(Guarded::new(body, record)))
 }
 
-/// Lets a request in that names this node, comes from no foreign page, and has a head of
-/// reasonable size.
-async fn admit(app: &App, request: Request, next: Next) -> Response {
+/// Lets a request in that names this node, comes from no foreign page, has a head of reasonable
+/// size and comes from a client that does not call too often.
+async fn admit(app: &App, class: Class, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let caller = app.origins.check_host(request.uri(), headers).and_then(|host| {
         let caller = app.origins.check_origin(&host, headers)?;
@@ -70,9 +91,13 @@ async fn admit(app: &App, request: Request, next: Next) -> Response {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),
     };
-    let mut response = match preflight(&caller, &request) {
-        Some(allowed) => allowed,
-        None => next.run(request).await,
+    let peer = request.extensions().get::<Peer>().copied();
+    let mut response = match app.limiter().admit(class, peer, headers) {
+        Err(too_often) => too_often.into_response(),
+        Ok(()) => match preflight(&caller, &request) {
+            Some(allowed) => allowed,
+            None => next.run(request).await,
+        },
     };
     caller.mark(response.headers_mut());
     response
@@ -127,11 +152,12 @@ fn method(method: &Method) -> &'static str {
     }
 }
 
-/// The route as a label: the pattern, never the path.
-fn route(request: &Request) -> &'static str {
+/// The route as a label, the pattern and never the path, and its class. What does not exist is as
+/// good as open to all.
+fn route(request: &Request) -> (&'static str, Class) {
     let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-
-    ROUTES.iter().map(|(path, _)| *path).find(|path| Some(*path) == matched).unwrap_or("none")
+    let known = ROUTES.iter().find(|(path, _)| Some(*path) == matched);
+    known.copied().unwrap_or(("none", Class::Open))
 }
 
 /// One request in flight. Counted and logged when it is dropped: with the last byte of its answer,
@@ -143,6 +169,7 @@ struct Record {
     id: RequestId,
     started: Instant,
     status: u16,
+    place: Option<OwnedSemaphorePermit>,
     _in_flight: Raised,
 }
 
@@ -154,6 +181,7 @@ impl Record {
             id,
             started: Instant::now(),
             status: CALLER_LEFT,
+            place: None,
             _in_flight: metrics.request_began(),
         }
     }
@@ -209,6 +237,7 @@ mod tests {
                 identity: nobody(&metrics),
                 gate_chain: nobody(&metrics),
                 envelope: nobody(&metrics),
+                audit: nobody(&metrics),
                 inference: nobody(&metrics),
                 events: Events::new(metrics.events_missed()),
             },

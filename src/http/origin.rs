@@ -28,8 +28,11 @@ pub struct Origins {
 /// An `Origin` that may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// No web page, or one that the node itself served.
-    Own,
+    /// No web page, or one that the node itself served. `varies` where others are let in too.
+    Own {
+        /// Whether some origins are configured.
+        varies: bool,
+    },
     /// A configured origin, whose pages may read the answers.
     Foreign(HeaderValue),
 }
@@ -102,6 +105,7 @@ impl Origins {
     /// 403 for an origin that is neither the node's own nor configured.
     pub fn check_origin(&self, host: &Authority, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let mut origins = headers.get_all(ORIGIN).iter();
+        let own = Caller::Own { varies: !self.origins.is_empty() };
         let refused = || {
             Err(ApiError::forbidden(
                 "ORIGIN_FORBIDDEN",
@@ -109,11 +113,11 @@ impl Origins {
             ))
         };
         match (origins.next(), origins.next()) {
-            (None, _) => Ok(Caller::Own),
+            (None, _) => Ok(own),
             (Some(origin), None) => {
                 let Ok(text) = origin.to_str() else { return refused() };
                 if authority_of(text).as_ref() == Some(host) {
-                    return Ok(Caller::Own);
+                    return Ok(own);
                 }
                 if self.origins.contains(&text.to_ascii_lowercase()) {
                     return Ok(Caller::Foreign(origin.clone()));
@@ -141,22 +145,24 @@ impl Origins {
 }
 
 impl Caller {
-    /// Lets a foreign page read the answer. The answer depends on the origin, and says so.
+    /// Lets a foreign page read the answer. Where one may, answers depend on the origin, and say so.
     pub(super) fn mark(&self, headers: &mut HeaderMap) {
+        if *self != (Self::Own { varies: false }) {
+            headers.append(VARY, HeaderValue::from_static("origin"));
+        }
         if let Self::Foreign(origin) = self {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(
                 ACCESS_CONTROL_EXPOSE_HEADERS,
                 HeaderValue::from_static("x-request-id, retry-after"),
             );
-            headers.append(VARY, HeaderValue::from_static("origin"));
         }
     }
 
     /// The answer to a browser that asks whether a foreign page may call (the CORS protocol of the
     /// Fetch standard).
     pub(super) fn preflight(&self) -> Option<(StatusCode, HeaderMap)> {
-        if *self == Self::Own {
+        if let Self::Own { .. } = self {
             return None;
         }
         let mut headers = HeaderMap::new();
@@ -164,6 +170,7 @@ impl Caller {
             (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
             (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, x-request-id"),
             (ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE_S),
+            (VARY, "access-control-request-method, access-control-request-headers"),
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
@@ -281,8 +288,8 @@ mod tests {
             let host = origins().check_host(&Uri::from_static("/"), &headers).unwrap();
             origins().check_origin(&host, &headers).ok()
         };
-        assert_eq!(check(None), Some(Caller::Own));
-        assert_eq!(check(Some(b"http://localhost:3001")), Some(Caller::Own));
+        assert_eq!(check(None), Some(Caller::Own { varies: true }));
+        assert_eq!(check(Some(b"http://localhost:3001")), Some(Caller::Own { varies: true }));
         for origin in ["https://console.example", "http://localhost:8080"] {
             let value = HeaderValue::from_static(origin);
             assert_eq!(check(Some(origin.as_bytes())), Some(Caller::Foreign(value)));

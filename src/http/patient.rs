@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,13 +30,31 @@ pub(super) struct Waits {
 pub(super) struct Pace {
     begun: AtomicU64,
     ended: AtomicU64,
+    /// Whether the peer may still be sending what nobody reads any more.
+    is_unread: AtomicBool,
 }
 
 impl Pace {
     /// A request's head has been read; the request ends when the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+        self.is_unread.store(false, Ordering::Release);
         self.begun.fetch_add(1, Ordering::AcqRel);
         InFlight(Arc::clone(self))
+    }
+
+    /// What the peer sends from now on is not read.
+    pub(super) fn leave_unread(&self) {
+        self.is_unread.store(true, Ordering::Release);
+    }
+
+    /// Whether something was left unread since the last head.
+    pub(super) fn is_unread(&self) -> bool {
+        self.is_unread.load(Ordering::Acquire)
+    }
+
+    /// Whether no request is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.begun.load(Ordering::Acquire) == self.ended.load(Ordering::Acquire)
     }
 
     /// Whether there has been a request.

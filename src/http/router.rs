@@ -13,7 +13,8 @@ use crate::http::error::ApiError;
 use crate::http::observe::observe;
 use crate::http::server::Peer;
 use crate::http::{
-    actors, body, constitution, envelope, gates, health, identity, inference, metrics, status,
+    actors, audit, body, constitution, envelope, gates, health, identity, inference, metrics,
+    status, token,
 };
 use crate::messages::addr::Deadline;
 
@@ -44,10 +45,11 @@ const IDENTITY_SIGN: &str = "/api/v1/identity/sign";
 const ENVELOPE_CREATE: &str = "/api/v1/pci/envelope/create";
 const ENVELOPE: &str = "/api/v1/pci/envelope/{id}";
 const ENVELOPES: &str = "/api/v1/pci/envelopes";
+const TOKEN_ROTATE: &str = "/api/v1/token/rotate";
 const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 24] = [
+pub const ROUTES: [(&str, Class); 25] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -71,6 +73,7 @@ pub const ROUTES: [(&str, Class); 24] = [
     (ENVELOPE_CREATE, Class::Privileged),
     (CONSTITUTION_RELOAD, Class::Privileged),
     (ENVELOPES, Class::Privileged),
+    (TOKEN_ROTATE, Class::Privileged),
     (ACTOR_STOP, Class::Privileged),
 ];
 
@@ -122,6 +125,7 @@ fn privileged() -> Router<App> {
         .route(ENVELOPE_CREATE, post(envelope::create))
         .route(CONSTITUTION_RELOAD, post(constitution::reload))
         .route(ENVELOPES, get(envelope::log))
+        .route(TOKEN_ROTATE, post(token::rotate))
         .route(ACTOR_STOP, post(actors::stop))
 }
 
@@ -137,10 +141,14 @@ async fn enter(
     next: Next,
 ) -> Result<Response, ApiError> {
     let peer = request.extensions().get::<Peer>().copied();
-    app.auth.check(class, peer, request.headers())?;
+    app.authorize(class, peer, request.headers())?;
     let answering = async {
         let wait = match class {
-            Class::Open | Class::Read | Class::Privileged => app.limits.request_timeout,
+            Class::Open | Class::Read => app.limits.request_timeout,
+            Class::Privileged => {
+                audit::record(&app, audit::call_of(&request)).await?;
+                app.limits.request_timeout
+            }
             Class::Act => {
                 // The time to generate is not for the caller to spend on sending the prompt.
                 request = body::arrived(request, &app.limits).await?;

@@ -6,26 +6,33 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::http::bare::{Spoken, Watched, refusal};
+use crate::http::error::ApiError;
 use crate::http::guarded::Guarded;
 use crate::http::limits::Limits;
 use crate::http::patient::{Pace, Patient, Waits};
+use crate::http::peers::Peers;
+use crate::http::request_id::RequestId;
+use crate::http::tls::Tls;
 use crate::metrics::Metrics;
 
 /// Pause after an accept that failed for want of something, mostly open files: trying at once
@@ -54,13 +61,21 @@ pub struct Readiness(Arc<Phase>);
 
 #[derive(Debug, Default)]
 struct Phase {
+    /// Once the node has been told to stop, for good.
+    is_leaving: AtomicBool,
+    /// While the server stops.
     is_draining: AtomicBool,
     /// Told when requests in flight have no more time.
     is_over: watch::Sender<bool>,
 }
 
 impl Readiness {
-    /// From now on `/readyz` says no.
+    /// From now on `/readyz` says no, also if the server begins to accept anew.
+    pub fn leave(&self) {
+        self.0.is_leaving.store(true, Ordering::Release);
+    }
+
+    /// From now on `/readyz` says no, until the server accepts again.
     pub fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Release);
     }
@@ -77,7 +92,7 @@ impl Readiness {
         let _ = is_over.wait_for(|is_over| *is_over).await;
     }
 
-    /// From now on `/readyz` says yes again, if the actors are up.
+    /// From now on `/readyz` says yes again, if the actors are up and the node is to stay.
     pub fn resume(&self) {
         self.0.is_draining.store(false, Ordering::Release);
         self.0.is_over.send_replace(false);
@@ -85,7 +100,7 @@ impl Readiness {
 
     /// Whether the node is on its way down.
     pub fn is_draining(&self) -> bool {
-        self.0.is_draining.load(Ordering::Acquire)
+        self.0.is_leaving.load(Ordering::Acquire) || self.0.is_draining.load(Ordering::Acquire)
     }
 }
 
@@ -101,6 +116,8 @@ struct Inner {
     metrics: Metrics,
     readiness: Readiness,
     permits: Arc<Semaphore>,
+    peers: Peers,
+    tls: OnceLock<Tls>,
     connections: TaskTracker,
     /// Each change is one step towards the end of the connections that see it: the first asks
     /// them to finish, the second cuts them.
@@ -134,6 +151,7 @@ impl Server {
         readiness: Readiness,
     ) -> Self {
         let permits = Arc::new(Semaphore::new(limits.connections_max));
+        let peers = Peers::new(limits.connections_per_client_max);
         let (steps, _) = watch::channel(0);
         let connections = TaskTracker::new();
         Self(Arc::new(Inner {
@@ -143,9 +161,17 @@ impl Server {
             metrics,
             readiness,
             permits,
+            peers,
+            tls: OnceLock::new(),
             connections,
             steps,
         }))
+    }
+
+    /// Speaks TLS from now on. Call it before the first [`Server::accept`], once.
+    pub fn use_tls(&self, tls: Tls) {
+        // A second one is not taken.
+        let _ = self.0.tls.set(tls);
     }
 
     /// Starts to accept. Call it inside the runtime.
@@ -167,12 +193,12 @@ impl Server {
         accepting.0.shutdown().await;
         self.0.connections.close();
         self.0.steps.send_modify(|steps| *steps += 1);
-        let ended = tokio::time::timeout(self.0.limits.stop_grace, self.0.connections.wait());
+        let ended = timeout(self.0.limits.stop_grace, self.0.connections.wait());
         if ended.await.is_ok() {
             return 0;
         }
         self.0.readiness.give_up();
-        let told = tokio::time::timeout(LAST_WORDS, self.0.connections.wait());
+        let told = timeout(LAST_WORDS, self.0.connections.wait());
         if told.await.is_ok() {
             return 0;
         }
@@ -199,14 +225,49 @@ impl Inner {
     }
 
     fn open(&self, stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit) {
-        let serving = serve(stream, peer, self.app.clone(), &self.limits, self.steps.subscribe());
+        let Some(admission) = self.peers.admit(peer.0.ip(), permit) else {
+            return self.turn_away(&stream, peer);
+        };
         let open = self.metrics.connection_opened();
+        // An answer is written whole, so waiting for more to send along gains nothing.
+        let _ = stream.set_nodelay(true);
+        let steps = self.steps.subscribe();
+        let (app, limits) = (self.app.clone(), &self.limits);
+        let serving: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>> = match self.tls.get()
+        {
+            None => Box::pin(serve(stream, peer, app, limits, self.metrics.clone(), steps)),
+            Some(tls) => {
+                let greeting = timeout(limits.header_timeout, tls.acceptor().accept(stream));
+                let (limits, metrics) = (limits.clone(), self.metrics.clone());
+                Box::pin(async move {
+                    match greeting.await {
+                        Ok(Ok(stream)) => serve(stream, peer, app, &limits, metrics, steps).await,
+                        Ok(Err(error)) => {
+                            tracing::debug!(peer = %peer.0, %error, "no TLS");
+                            Ok(())
+                        }
+                        Err(_) => Ok(()),
+                    }
+                })
+            }
+        };
         self.connections.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::debug!(peer = %peer.0, error = %Chain(&error), "connection ended");
             }
-            drop((open, permit));
+            drop((open, admission));
         });
+    }
+
+    /// Closes a connection that its client may not have. What can be said without waiting is said.
+    fn turn_away(&self, stream: &TcpStream, peer: Peer) {
+        tracing::debug!(peer = %peer.0, "this client has as many connections as it may");
+        let error = "this client has as many connections as it may";
+        let error = ApiError::unavailable("TOO_MANY_CONNECTIONS", error);
+        if self.tls.get().is_none() {
+            let _ = stream.try_write(&refusal(&error, &RequestId::of(&HeaderMap::new())));
+        }
+        self.metrics.connection_refused();
     }
 }
 
@@ -220,13 +281,14 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-fn serve(
-    stream: TcpStream,
+fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
     peer: Peer,
     app: Router,
     limits: &Limits,
+    metrics: Metrics,
     mut steps: watch::Receiver<u64>,
-) -> impl Future<Output = hyper::Result<()>> + Send + 'static {
+) -> impl Future<Output = hyper::Result<()>> + Send + 'static + use<S> {
     let waits = Waits {
         header: limits.header_timeout,
         idle: limits.idle_timeout,
@@ -238,7 +300,7 @@ fn serve(
         let pace = Arc::clone(&pace);
         hyper::service::service_fn(move |request| {
             let in_flight = pace.begin();
-            let answer = app.clone().oneshot(with_peer(request, peer));
+            let answer = app.clone().oneshot(with_peer(request, peer, &pace));
             async move {
                 let response = answer.await.unwrap_or_else(|never: Infallible| match never {});
                 Ok::<_, Infallible>(response.map(|body| Guarded::new(body, in_flight)))
@@ -246,15 +308,14 @@ fn serve(
         })
     };
     async move {
-        // An answer is written whole, so waiting for more to send along gains nothing.
-        let _ = stream.set_nodelay(true);
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             // A backstop; also what makes hyper look at an idle connection, where `Patient` acts.
             .header_read_timeout(waits.header + waits.idle)
             .max_buf_size(BUFFER_BYTES_MAX);
-        let io = TokioIo::new(Patient::new(stream, pace, waits));
+        let patient = Patient::new(stream, Arc::clone(&pace), waits);
+        let io = TokioIo::new(Spoken::new(patient, pace, metrics));
         let mut connection = pin!(builder.serve_connection(io, service));
         tokio::select! {
             ended = connection.as_mut() => return ended,
@@ -274,8 +335,8 @@ fn serve(
     }
 }
 
-fn with_peer(request: Request<Incoming>, peer: Peer) -> Request<Body> {
-    let mut request = request.map(Body::new);
+fn with_peer(request: Request<Incoming>, peer: Peer, pace: &Arc<Pace>) -> Request<Body> {
+    let mut request = request.map(|body| Body::new(Watched::new(body, Arc::clone(pace))));
     request.extensions_mut().insert(peer);
     request
 }

@@ -1,13 +1,17 @@
-//! The token that the node asks its callers for: made at the first start, read at the others.
+//! The token that the node asks its callers for: made at the first start, read at the others,
+//! replaced when its owner asks for that.
 
 use std::path::Path;
 
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use zeroize::{Zeroize, Zeroizing};
+use axum::Json;
+use axum::extract::State;
+use hyper::{HeaderMap, StatusCode};
+use serde::Serialize;
 
+use crate::http::app::App;
 use crate::http::auth::Token;
-use crate::private_file;
-use crate::token_file::{self, FILE_NAME, SECRET_BYTES, TokenError};
+use crate::http::error::ApiError;
+use crate::token_file::{self, TokenError};
 
 /// Reads the token of this data directory; makes one if there is none.
 ///
@@ -15,7 +19,7 @@ use crate::token_file::{self, FILE_NAME, SECRET_BYTES, TokenError};
 /// When the file cannot be read or made, is open to others, or holds no token.
 pub fn open(data_dir: &Path) -> Result<Token, TokenError> {
     match read(data_dir) {
-        Err(error) if error.is_absent() => make(data_dir),
+        Err(error) if error.is_absent() => token_file::make(data_dir).map(Token::new),
         other => other,
     }
 }
@@ -28,18 +32,32 @@ pub fn read(data_dir: &Path) -> Result<Token, TokenError> {
     token_file::read(data_dir).map(Token::new)
 }
 
-/// Makes a token and writes it down.
-fn make(data_dir: &Path) -> Result<Token, TokenError> {
-    let mut secret = [0; SECRET_BYTES];
-    getrandom::fill(&mut secret).map_err(TokenError::Random)?;
-    let text = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(secret));
-    secret.zeroize();
-    let mut line = Zeroizing::new(Vec::with_capacity(text.len() + 1));
-    line.extend_from_slice(text.as_bytes());
-    line.push(b'\n');
-    private_file::remove_temporary(data_dir)?;
-    private_file::write(data_dir, FILE_NAME, &line)?;
-    Ok(Token::new(text))
+/// `POST /token/rotate`: the new token is on disk and the old one refused. It is not told: whoever
+/// owns the node reads it from its file.
+#[derive(Debug, Serialize)]
+pub(super) struct Rotated {
+    rotated: bool,
+}
+
+pub(super) async fn rotate(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Json<Rotated>, ApiError> {
+    // Also where no token is asked for: who does not know it must not lock out those who do.
+    app.auth.require(&headers)?;
+    let rotating = tokio::task::spawn_blocking(move || {
+        app.auth.replace_token(|| token_file::make(&app.data_dir).map(Token::new))
+    });
+    let failed = |inner: String| {
+        let (status, error) =
+            (StatusCode::INTERNAL_SERVER_ERROR, "the token could not be replaced");
+        ApiError::new(status, "TOKEN_FAILED", error).because(inner)
+    };
+    match rotating.await {
+        Ok(Ok(())) => Ok(Json(Rotated { rotated: true })),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(error) => Err(failed(error.to_string())),
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +66,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
+    use crate::token_file::FILE_NAME;
 
     fn write(dir: &Path, text: &[u8], mode: u32) {
         let path = dir.join(FILE_NAME);
@@ -71,9 +90,8 @@ mod tests {
     #[test]
     fn a_half_made_token_is_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(".tmp-0011223344556677"), b"half").unwrap();
+        fs::write(dir.path().join("api-token.new"), b"half").unwrap();
         assert!(open(dir.path()).is_ok());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

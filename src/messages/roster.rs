@@ -1,6 +1,7 @@
 //! Every address that the edge of the node may use.
 
 use crate::messages::addr::Addr;
+use crate::messages::audit::AuditMsg;
 use crate::messages::envelope::EnvelopeMsg;
 use crate::messages::event::Events;
 use crate::messages::gate_chain::GateChainMsg;
@@ -19,6 +20,8 @@ pub struct Roster {
     pub gate_chain: Addr<GateChainMsg>,
     /// Maker of proofs.
     pub envelope: Addr<EnvelopeMsg>,
+    /// Keeper of the record of privileged calls.
+    pub audit: Addr<AuditMsg>,
     /// The way to an answer.
     pub inference: Addr<InferenceMsg>,
     /// What happens in the node.

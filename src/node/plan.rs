@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::actor::Actor;
-use crate::actors::{backend, envelope, gate_chain, http, identity, inference_router};
+use crate::actors::{audit, backend, envelope, gate_chain, http, identity, inference_router};
 use crate::config;
 use crate::domain::restart::{Allowance, Backoff, ChildRules, GroupRules, Restart, Strategy};
 use crate::messages::addr::Addr;
@@ -23,6 +23,7 @@ pub(super) const NAMES: &[&str] = &[
     backend::edge::NAME,
     backend::ollama::NAME,
     inference_router::NAME,
+    audit::NAME,
     http::NAME,
 ];
 
@@ -36,6 +37,8 @@ fn waiting_max(name: &str) -> usize {
         gate_chain::NAME => 2048,
         // 50 ms of commits that take some 200 microseconds each when grouped.
         envelope::NAME => 256,
+        // The same, of writes to another file.
+        audit::NAME => 256,
         // Answers take seconds; those that wait here hold a prompt of at most 64 KiB each.
         _ => 64,
     }
@@ -43,13 +46,13 @@ fn waiting_max(name: &str) -> usize {
 
 /// Without these the node is nothing: it ends when one of them cannot be kept alive.
 fn is_critical(name: &str) -> bool {
-    [identity::NAME, gate_chain::NAME, envelope::NAME, http::NAME].contains(&name)
+    [identity::NAME, gate_chain::NAME, envelope::NAME, audit::NAME, http::NAME].contains(&name)
 }
 
-/// How long requests in flight may take when the node goes down: what the rest of the node does not
-/// need of the whole time.
-pub(super) fn http_grace(config: &config::Supervisor) -> Duration {
-    let rest = 2 * config.stop_seconds + 1;
+/// How long requests in flight may take when the node goes down: what the rest of the node, and the
+/// time before the listener stops, do not need of the whole time.
+pub(super) fn http_grace(config: &config::Supervisor, drain: Duration) -> Duration {
+    let rest = 2 * config.stop_seconds + 1 + drain.as_secs();
     Duration::from_secs(config.shutdown_seconds.saturating_sub(rest).max(1))
 }
 
@@ -57,6 +60,7 @@ pub(super) fn http_grace(config: &config::Supervisor) -> Duration {
 #[derive(Debug)]
 pub(super) struct Plan<'c> {
     config: &'c config::Supervisor,
+    drain: Duration,
     metrics: &'c Metrics,
     events: &'c Events,
 }
@@ -64,10 +68,11 @@ pub(super) struct Plan<'c> {
 impl<'c> Plan<'c> {
     pub(super) fn new(
         config: &'c config::Supervisor,
+        drain: Duration,
         metrics: &'c Metrics,
         events: &'c Events,
     ) -> Self {
-        Self { config, metrics, events }
+        Self { config, drain, metrics, events }
     }
 
     /// A supervised actor and its address.
@@ -136,6 +141,10 @@ impl<'c> Plan<'c> {
     fn stop_grace(&self, name: &str) -> Duration {
         let usual = Duration::from_secs(self.config.stop_seconds);
         // Longer than the server takes to tell those whose requests it gives up.
-        if name == http::NAME { http_grace(self.config) + Duration::from_secs(2) } else { usual }
+        if name == http::NAME {
+            http_grace(self.config, self.drain) + Duration::from_secs(2)
+        } else {
+            usual
+        }
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, Response, header};
+use bizra_omega::actor::{Actor, Failure, Turn};
+use bizra_omega::domain::restart::Strategy;
 use bizra_omega::http::app::{App, Parameters};
 use bizra_omega::http::auth::{Auth, Mode};
 use bizra_omega::http::limits::Limits;
@@ -14,12 +16,16 @@ use bizra_omega::http::router::router;
 use bizra_omega::http::server::{Peer, Readiness};
 use bizra_omega::http::token;
 use bizra_omega::messages::addr::{Addr, Message};
+use bizra_omega::messages::audit::AuditMsg;
 use bizra_omega::messages::event::Events;
 use bizra_omega::messages::roster::Roster;
 use bizra_omega::metrics::Metrics;
+use bizra_omega::supervisor::ChildSpec;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
+
+use crate::support::{SECOND, permanent, root, settings};
 
 pub(crate) const LOCAL: &str = "127.0.0.1:4000";
 pub(crate) const DISTANT: &str = "192.0.2.1:4000";
@@ -29,7 +35,7 @@ pub(crate) struct Door {
     pub(crate) router: Router,
     pub(crate) token: String,
     pub(crate) metrics: Metrics,
-    _data_dir: tempfile::TempDir,
+    data_dir: tempfile::TempDir,
 }
 
 pub(crate) fn nobody<M: Message>(name: &str, metrics: &Metrics) -> Addr<M> {
@@ -47,13 +53,43 @@ pub(crate) fn door_with(mode: Mode, limits: Limits) -> Door {
     door_over(roster(&metrics), metrics, mode, limits)
 }
 
-/// Addresses that nobody serves.
+/// Takes every call for recorded, so that what comes after that can be seen.
+struct Scribe;
+
+impl Actor for Scribe {
+    type Msg = AuditMsg;
+    type State = ();
+
+    async fn start(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn handle(&self, message: AuditMsg, _: Turn, (): &mut ()) -> Result<(), Failure> {
+        let AuditMsg::Record { reply, .. } = message;
+        reply.send(Ok(1));
+        Ok(())
+    }
+}
+
+fn scribe() -> Addr<AuditMsg> {
+    let settings = settings(Strategy::OneForOne);
+    let make = || Scribe;
+    let (spec, addr) = ChildSpec::actor("audit", permanent(), SECOND, 16, &settings.metrics, make);
+    tokio::spawn(async move {
+        let _root = root(&settings, vec![spec]).await;
+        std::future::pending::<()>().await;
+    });
+    addr
+}
+
+/// Addresses that nobody serves, but for that of the audit record.
 pub(crate) fn roster(metrics: &Metrics) -> Roster {
     Roster {
         supervisor: nobody("supervisor", metrics),
         identity: nobody("identity", metrics),
         gate_chain: nobody("gate-chain", metrics),
         envelope: nobody("envelope", metrics),
+        audit: scribe(),
         inference: nobody("inference-router", metrics),
         events: Events::new(metrics.events_missed()),
     }
@@ -75,7 +111,7 @@ pub(crate) fn door_over(roster: Roster, metrics: Metrics, mode: Mode, limits: Li
         has_drills: false,
     });
     let token = token.expose().to_owned();
-    Door { router: router(app), token, metrics, _data_dir: data_dir }
+    Door { router: router(app), token, metrics, data_dir }
 }
 
 impl Door {
@@ -83,6 +119,11 @@ impl Door {
         let peer: SocketAddr = peer.parse().unwrap();
         request.extensions_mut().insert(Peer(peer));
         Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
+    }
+
+    /// The token as it is now, which is another after it was rotated.
+    pub(crate) fn current_token(&self) -> String {
+        token::read(self.data_dir.path()).unwrap().expose().to_owned()
     }
 
     /// Sends a JSON body from this machine, with the token.
@@ -96,7 +137,7 @@ impl Door {
             .uri(path)
             .header(header::HOST, "localhost:3001")
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.current_token()))
     }
 }
 

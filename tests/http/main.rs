@@ -6,8 +6,12 @@ mod answers;
 mod bodies;
 mod connections;
 mod door;
+mod limits;
+mod matrix;
+mod refusals;
 mod resources;
 mod restart;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

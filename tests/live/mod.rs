@@ -17,6 +17,7 @@ pub(crate) fn config(data_dir: &Path) -> Config {
     let mut config = Config::default();
     config.node.data_dir = data_dir.to_owned();
     config.http.port = 0;
+    config.http.drain_seconds = 0;
     config.log.format = LogFormat::Text;
     config.chaos.enabled = true;
     config.supervisor.max_restarts = 1_000_000;
@@ -45,8 +46,12 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(address: impl std::fmt::Display, data_dir: &Path) -> Self {
         let token = std::fs::read_to_string(data_dir.join("api-token")).unwrap();
+        Self::with_token(address, token.trim())
+    }
+
+    pub(crate) fn with_token(address: impl std::fmt::Display, token: &str) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(60 * SECOND).build().unwrap();
-        Self { base: format!("http://{address}/api/v1"), token: token.trim().to_owned(), http }
+        Self { base: format!("http://{address}/api/v1"), token: token.to_owned(), http }
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
@@ -108,6 +113,7 @@ impl Process {
             .arg(data_dir)
             .env_clear()
             .env("BIZRA_INFERENCE__OLLAMA__URL", "http://127.0.0.1:9")
+            .env("BIZRA_HTTP__DRAIN_SECONDS", "0")
             .envs(environment.iter().copied())
             .stderr(std::process::Stdio::piped())
             .kill_on_drop(true)
@@ -139,6 +145,11 @@ impl Process {
         Client::new(&self.address, &self.data_dir)
     }
 
+    /// The last line of its log so far.
+    pub(crate) fn last_line(&self) -> String {
+        self.last_line.lock().unwrap().clone()
+    }
+
     /// Waits for its end; returns its exit code and the last line of its log.
     pub(crate) async fn ended(&mut self) -> (Option<i32>, String) {
         let ended = tokio::time::timeout(30 * SECOND, self.child.wait()).await.unwrap().unwrap();
@@ -155,4 +166,23 @@ impl Process {
         let pid = rustix::process::Pid::from_raw(id).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
+}
+
+/// Runs `bizra` against this node.
+pub(crate) async fn bizra(
+    data_dir: &Path,
+    url: Option<&str>,
+    args: &[&str],
+) -> (i32, String, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_bizra"));
+    command.env_clear().env("BIZRA_DATA_DIR", data_dir).args(args);
+    if let Some(url) = url {
+        command.args(["--url", url]);
+    }
+    told(command.output().await.unwrap())
+}
+
+pub(crate) fn told(output: std::process::Output) -> (i32, String, String) {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
