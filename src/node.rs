@@ -32,7 +32,7 @@ use crate::http::router::router;
 use crate::http::server::{Readiness, Server};
 use crate::http::token;
 use crate::messages::addr::Deadline;
-use crate::messages::event::Events;
+use crate::messages::event::{Events, Topic};
 use crate::messages::identity::IdentityMsg;
 use crate::messages::roster::Roster;
 use crate::metrics::Metrics;
@@ -158,6 +158,7 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
 
     let metrics = Metrics::new();
     let events = Events::default();
+    events.announce([Topic::Actors, Topic::Inference, Topic::Envelopes]);
     let plan = Plan::new(&config.supervisor, &metrics, &events);
     let supervisor = Root::address(&metrics);
 
@@ -169,12 +170,13 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
         gate_chain::GateChain { constitution: Arc::clone(&constitution) }
     });
 
-    let (issuer, log) = (identity.clone(), Arc::clone(&store));
+    let (issuer, log, envelope_events) = (identity.clone(), Arc::clone(&store), events.clone());
     let (envelope_child, envelope) = plan.actor(envelope::NAME, move || envelope::Envelope {
         identity: issuer.clone(),
         store: Arc::clone(&log),
         limits: ReplayLimits::default(),
         now_ms: clock::now_ms,
+        events: envelope_events.clone(),
     });
 
     let edge_backend = backend::edge::EdgeBackend::from_config(&config.inference.edge);
@@ -183,10 +185,12 @@ pub async fn start(config: Config) -> Result<Node, StartError> {
     let ollama_backend = backend::ollama::OllamaBackend::from_config(&config.inference.ollama)?;
     let (ollama_child, ollama) = plan.actor(backend::ollama::NAME, move || ollama_backend.clone());
 
-    let (judge, notary) = (gate_chain.clone(), envelope.clone());
+    let (judge, notary, told) = (gate_chain.clone(), envelope.clone(), events.clone());
     let backends = vec![(Tier::Edge, edge), (Tier::Local, ollama)];
     let (router_child, inference) = plan.actor(inference_router::NAME, move || {
-        inference_router::InferenceRouter::new(judge.clone(), notary.clone(), backends.clone())
+        let (judge, notary) = (judge.clone(), notary.clone());
+        inference_router::InferenceRouter::new(judge, notary, backends.clone())
+            .telling(told.clone())
     });
     let inference_children = vec![edge_child, ollama_child, router_child];
     let inference_child = plan.group(plan::INFERENCE, Strategy::OneForOne, inference_children);

@@ -20,6 +20,7 @@ use bizra_omega::domain::replay::ReplayLimits;
 use bizra_omega::domain::restart::Strategy;
 use bizra_omega::messages::addr::{Addr, Deadline, Reply};
 use bizra_omega::messages::envelope::EnvelopeMsg;
+use bizra_omega::messages::event::Events;
 use bizra_omega::messages::identity::{BATCH_MAX, IdentityMsg};
 use bizra_omega::messages::supervisor::Fault;
 use bizra_omega::supervisor::{ChildSpec, Root};
@@ -58,7 +59,7 @@ async fn desk_with(now_ms: fn() -> i64, limits: ReplayLimits) -> Desk {
     let (signer, log) = (identity.clone(), Arc::clone(&store));
     let make = move || {
         let (identity, store) = (signer.clone(), Arc::clone(&log));
-        Envelope { identity, store, limits, now_ms }
+        Envelope { identity, store, limits, now_ms, events: Events::default() }
     };
     let (envelope_child, envelope) =
         ChildSpec::actor("envelope", permanent(), SECOND, 256, metrics, make);

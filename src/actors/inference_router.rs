@@ -4,6 +4,7 @@
 
 mod attempt;
 mod proof;
+mod tell;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::actor::{Actor, Failure, Turn};
 use crate::actors::inference_router::attempt::Attempts;
 use crate::actors::inference_router::proof::Proof;
+use crate::actors::inference_router::tell::Teller;
 use crate::domain::envelope::SealError;
 use crate::domain::gate::{ContentType, GateInput, Profile, Receipt};
 use crate::domain::inference::route::{self, Complexity, Offer, Step};
@@ -23,6 +25,7 @@ use crate::domain::reject::RejectCode;
 use crate::messages::addr::{Addr, CallError, Deadline, unless_abandoned};
 use crate::messages::backend::BackendMsg;
 use crate::messages::envelope::EnvelopeMsg;
+use crate::messages::event::Events;
 use crate::messages::gate_chain::GateChainMsg;
 use crate::messages::inference_router::{Answer, InferenceMsg, Recommendation};
 
@@ -46,6 +49,7 @@ pub struct InferenceRouter {
     gate_chain: Addr<GateChainMsg>,
     envelope: Addr<EnvelopeMsg>,
     backends: Arc<[Backend]>,
+    events: Option<Events>,
 }
 
 impl InferenceRouter {
@@ -57,7 +61,14 @@ impl InferenceRouter {
         backends: impl IntoIterator<Item = (Tier, Addr<BackendMsg>)>,
     ) -> Self {
         let backends = backends.into_iter().map(|(tier, addr)| Backend { tier, addr }).collect();
-        Self { gate_chain, envelope, backends }
+        Self { gate_chain, envelope, backends, events: None }
+    }
+
+    /// The same, and it tells what becomes of each generation.
+    #[must_use]
+    pub fn telling(mut self, events: Events) -> Self {
+        self.events = Some(events);
+        self
     }
 }
 
@@ -75,10 +86,13 @@ impl Actor for InferenceRouter {
             InferenceMsg::Generate { request_id, request, tokens, deadline, mut reply } => {
                 let deadline = deadline.min(turn.deadline());
                 turn.spawn(async move {
+                    let teller = Teller::begin(router.events.clone(), &request_id);
                     let work = router.generate(request_id, *request, tokens, deadline);
                     let work = tokio::time::timeout_at(deadline.instant(), work);
                     if let Some(outcome) = unless_abandoned(&mut reply, work).await {
-                        reply.send(outcome.unwrap_or(Err(InferenceError::Timeout)).map(Box::new));
+                        let outcome = outcome.unwrap_or(Err(InferenceError::Timeout));
+                        teller.end(&outcome);
+                        reply.send(outcome.map(Box::new));
                     }
                 });
             }

@@ -46,6 +46,7 @@ async fn node() -> Node {
             store: store.clone(),
             limits: ReplayLimits::default(),
             now_ms: bizra_omega::clock::now_ms,
+            events: Events::default(),
         });
     let (gate_chain_child, gate_chain) =
         ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 64, metrics, move || GateChain {
