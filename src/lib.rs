@@ -98,6 +98,7 @@ pub mod http {
     mod status;
     mod stream;
     pub mod token;
+    mod ws;
 }
 
 /// Commands of the `bizra` program.

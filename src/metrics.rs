@@ -58,6 +58,20 @@ pub struct AnswerLabels {
     pub status: u32,
 }
 
+/// Labels: which way a WebSocket frame went.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DirectionLabel {
+    /// `in` from a client, `out` to one.
+    pub direction: &'static str,
+}
+
+/// Labels: why a WebSocket was closed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClosedLabel {
+    /// `client`, `lost`, `protocol`, `too_large`, `slow_reader`, `silent` or `shutdown`.
+    pub reason: &'static str,
+}
+
 /// Handles to every metric; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
@@ -79,6 +93,10 @@ struct Inner {
     http_request_seconds: Family<HttpLabels, Histogram, fn() -> Histogram>,
     http_in_flight: Gauge,
     http_connections: Gauge,
+    ws_clients: Gauge,
+    ws_frames: Family<DirectionLabel, Counter>,
+    ws_lagged: Counter,
+    ws_closed: Family<ClosedLabel, Counter>,
     /// The sum of `http_requests`, which cannot be read from it.
     requests_served: AtomicU64,
 }
@@ -149,6 +167,15 @@ impl Metrics {
         http.register("requests_in_flight", "Requests being served", http_in_flight.clone());
         let http_connections = Gauge::default();
         http.register("connections", "Open connections", http_connections.clone());
+        let ws = registry.sub_registry_with_prefix("ws");
+        let ws_clients = Gauge::default();
+        ws.register("clients", "Open WebSockets", ws_clients.clone());
+        let ws_frames = Family::default();
+        ws.register("frames", "WebSocket messages by direction, pings apart", ws_frames.clone());
+        let ws_lagged = Counter::default();
+        ws.register("lagged_events", "Events that slow subscribers lost", ws_lagged.clone());
+        let ws_closed = Family::default();
+        ws.register("closed", "WebSockets closed, by reason", ws_closed.clone());
         Self(Arc::new(Inner {
             registry,
             busy,
@@ -165,6 +192,10 @@ impl Metrics {
             http_request_seconds,
             http_in_flight,
             http_connections,
+            ws_clients,
+            ws_frames,
+            ws_lagged,
+            ws_closed,
             requests_served: AtomicU64::new(0),
         }))
     }
@@ -227,6 +258,26 @@ impl Metrics {
         self.0.http_requests.get_or_create(&answer).inc();
         self.0.http_request_seconds.get_or_create(labels).observe(elapsed.as_secs_f64());
         self.0.requests_served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a WebSocket as open until the guard is dropped.
+    pub fn socket_opened(&self) -> Raised {
+        Raised::new(&self.0.ws_clients)
+    }
+
+    /// The counter of WebSocket messages that went `in` or `out`.
+    pub fn socket_frames(&self, direction: &'static str) -> Counter {
+        self.0.ws_frames.get_or_create_owned(&DirectionLabel { direction })
+    }
+
+    /// Counts events that a slow subscriber lost.
+    pub fn socket_lagged(&self, events: u64) {
+        self.0.ws_lagged.inc_by(events);
+    }
+
+    /// Counts a closed WebSocket; for the reasons see [`ClosedLabel`].
+    pub fn socket_closed(&self, reason: &'static str) {
+        self.0.ws_closed.get_or_create(&ClosedLabel { reason }).inc();
     }
 
     /// Requests that ended so far.

@@ -19,14 +19,14 @@ use crate::adapters::lock::{DirLock, LockError};
 use crate::adapters::ollama;
 use crate::adapters::store::{Store, StoreError};
 use crate::clock;
-use crate::config::{AuthMode, Config};
+use crate::config::{AuthMode, Config, Ws};
 use crate::domain::constitution::{Constitution, ConstitutionError, DEFAULT_TOML};
 use crate::domain::inference::{Tier, request};
 use crate::domain::replay::ReplayLimits;
 use crate::domain::restart::Strategy;
 use crate::http::app::{App, Parameters};
 use crate::http::auth::{Auth, Mode};
-use crate::http::limits::Limits;
+use crate::http::limits::{Limits, SocketLimits};
 use crate::http::origin::{OriginError, Origins};
 use crate::http::router::router;
 use crate::http::server::{Readiness, Server};
@@ -305,6 +305,22 @@ fn limits(config: &Config) -> Limits {
             max_tokens_default: config.inference.max_tokens_default,
             ..request::Limits::default()
         },
+        sockets: socket_limits(&config.ws),
         ..Limits::default()
+    }
+}
+
+fn socket_limits(ws: &Ws) -> SocketLimits {
+    SocketLimits {
+        sockets_max: ws.sockets_max,
+        per_client_max: ws.sockets_per_client_max,
+        message_bytes_max: ws.message_bytes_max,
+        subscriptions_max: ws.subscriptions_max,
+        calls_max: ws.calls_max,
+        generations_max: ws.generations_max,
+        queue_frames_max: ws.queue_frames_max,
+        send_timeout: Duration::from_secs(ws.send_seconds),
+        ping_every: Duration::from_secs(ws.ping_seconds),
+        silent_timeout: Duration::from_secs(ws.silent_seconds),
     }
 }

@@ -171,9 +171,7 @@ impl Desk {
     async fn verify(&self, bytes: Bytes) -> (Report, Option<EnvelopeId>) {
         let (report, verified) = self.examine(bytes, None).await;
         match verified {
-            Some(verified) => {
-                (self.resolve(report, verified.provenance).await, Some(verified.id))
-            }
+            Some(verified) => (self.resolve(report, verified.provenance).await, Some(verified.id)),
             None => (report, None),
         }
     }
@@ -207,9 +205,9 @@ impl Desk {
     fn tell_judged(&self, report: &Report, id: Option<EnvelopeId>, consumed: bool) {
         self.tell(match (report.code, id) {
             (None, Some(id)) => EnvelopeEvent::Verified { id: id.to_string(), consumed },
-            (code, _) => EnvelopeEvent::Refused {
-                code: code.unwrap_or(RejectCode::RejectInternal).as_str(),
-            },
+            (code, _) => {
+                EnvelopeEvent::Refused { code: code.unwrap_or(RejectCode::RejectInternal).as_str() }
+            }
         });
     }
 

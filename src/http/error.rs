@@ -78,6 +78,13 @@ impl ApiError {
         error
     }
 
+    /// 429, with a code word of its own and the time after which to try again.
+    pub fn too_many(code: &'static str, error: impl Into<Cow<'static, str>>) -> Self {
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, code, error);
+        error.0.retry_after_s = Some(RETRY_AFTER_S);
+        error
+    }
+
     /// 504.
     pub fn timeout() -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "TIMEOUT", "there was no answer in time")

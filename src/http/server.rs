@@ -21,12 +21,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt;
 
 use crate::http::guarded::Guarded;
 use crate::http::limits::Limits;
-use crate::http::patient::{Pace, Patient, Waits};
-use crate::metrics::Metrics;
+use crate::http::patient::{InFlight, Pace, Patient, Waits};
+use crate::metrics::{Metrics, Raised};
 
 /// Pause after an accept that failed for want of something, mostly open files: trying at once
 /// again would only burn the CPU that could free some.
@@ -46,6 +47,42 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Who is at the other end of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
+
+/// The place of a connection among those that may be open; lent to each of its requests.
+#[derive(Clone, Debug)]
+pub(super) struct Place(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    pace: Arc<Pace>,
+    steps: watch::Receiver<u64>,
+    connections: TaskTracker,
+    _open: Raised,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A connection that is no longer one of requests. Until this is dropped it counts as open, a drain
+/// waits for it, and its peer may be silent for as long as it likes.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// Changes once when the connection is to end, and once more when it is cut.
+    pub(super) steps: watch::Receiver<u64>,
+    _pace: InFlight,
+    _token: TaskTrackerToken,
+    _place: Place,
+}
+
+impl Place {
+    /// Keeps the connection for something else.
+    pub(super) fn keep(self) -> Kept {
+        Kept {
+            steps: self.0.steps.clone(),
+            _pace: self.0.pace.begin(),
+            _token: self.0.connections.token(),
+            _place: self,
+        }
+    }
+}
 
 /// Whether the node still wants new work. Turned off before the listener stops, so that whoever
 /// sends work elsewhere can.
@@ -199,13 +236,18 @@ impl Inner {
     }
 
     fn open(&self, stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit) {
-        let serving = serve(stream, peer, self.app.clone(), &self.limits, self.steps.subscribe());
-        let open = self.metrics.connection_opened();
+        let place = Place(Arc::new(Held {
+            pace: Arc::default(),
+            steps: self.steps.subscribe(),
+            connections: self.connections.clone(),
+            _open: self.metrics.connection_opened(),
+            _permit: permit,
+        }));
+        let serving = serve(stream, peer, self.app.clone(), &self.limits, place);
         self.connections.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::debug!(peer = %peer.0, error = %Chain(&error), "connection ended");
             }
-            drop((open, permit));
         });
     }
 }
@@ -225,20 +267,21 @@ fn serve(
     peer: Peer,
     app: Router,
     limits: &Limits,
-    mut steps: watch::Receiver<u64>,
+    place: Place,
 ) -> impl Future<Output = hyper::Result<()>> + Send + 'static {
     let waits = Waits {
         header: limits.header_timeout,
         idle: limits.idle_timeout,
         write: limits.write_timeout,
     };
-    let pace = Arc::new(Pace::default());
+    let pace = Arc::clone(&place.0.pace);
     let newcomer = Arc::clone(&pace);
+    let mut steps = place.0.steps.clone();
     let service = {
         let pace = Arc::clone(&pace);
         hyper::service::service_fn(move |request| {
             let in_flight = pace.begin();
-            let answer = app.clone().oneshot(with_peer(request, peer));
+            let answer = app.clone().oneshot(with_peer(request, peer, &place));
             async move {
                 let response = answer.await.unwrap_or_else(|never: Infallible| match never {});
                 Ok::<_, Infallible>(response.map(|body| Guarded::new(body, in_flight)))
@@ -255,7 +298,7 @@ fn serve(
             .header_read_timeout(waits.header + waits.idle)
             .max_buf_size(BUFFER_BYTES_MAX);
         let io = TokioIo::new(Patient::new(stream, pace, waits));
-        let mut connection = pin!(builder.serve_connection(io, service));
+        let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
         tokio::select! {
             ended = connection.as_mut() => return ended,
             _ = steps.changed() => {}
@@ -274,9 +317,10 @@ fn serve(
     }
 }
 
-fn with_peer(request: Request<Incoming>, peer: Peer) -> Request<Body> {
+fn with_peer(request: Request<Incoming>, peer: Peer, place: &Place) -> Request<Body> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(place.clone());
     request
 }
 

@@ -8,8 +8,17 @@ use bizra_omega::http::router::ROUTES;
 use crate::door::{DISTANT, LOCAL, door};
 
 fn method_of(path: &str) -> Method {
-    let is_read =
-        ["health", "livez", "readyz", "status", "metrics", "/actors", "/constitution", "models"];
+    let is_read = [
+        "health",
+        "livez",
+        "readyz",
+        "status",
+        "metrics",
+        "/actors",
+        "/constitution",
+        "models",
+        "/ws",
+    ];
     if is_read.iter().any(|end| path.ends_with(end)) { Method::GET } else { Method::POST }
 }
 
@@ -134,7 +143,6 @@ async fn what_is_not_there_is_said_in_json() {
         "/api/v1/health/",
         "/api/v1/nothing",
         "/api/v1/federation/status",
-        "/api/v1/ws",
         "/openapi.json",
         "/v1/chat/completions",
         "/%00",

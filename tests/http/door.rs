@@ -29,6 +29,7 @@ pub(crate) struct Door {
     pub(crate) router: Router,
     pub(crate) token: String,
     pub(crate) metrics: Metrics,
+    pub(crate) readiness: Readiness,
     _data_dir: tempfile::TempDir,
 }
 
@@ -62,6 +63,7 @@ pub(crate) fn roster(metrics: &Metrics) -> Roster {
 pub(crate) fn door_over(roster: Roster, metrics: Metrics, mode: Mode, limits: Limits) -> Door {
     let data_dir = tempfile::tempdir().unwrap();
     let token = token::open(data_dir.path()).unwrap();
+    let readiness = Readiness::default();
     let origins = ["https://console.example".to_owned()];
     let app = App::new(Parameters {
         roster,
@@ -69,13 +71,13 @@ pub(crate) fn door_over(roster: Roster, metrics: Metrics, mode: Mode, limits: Li
         auth: Auth::new(mode, token.clone()),
         origins: Origins::new(&["node.example".to_owned()], &origins).unwrap(),
         limits,
-        readiness: Readiness::default(),
+        readiness: readiness.clone(),
         started: tokio::time::Instant::now(),
         data_dir: data_dir.path().to_owned(),
         has_drills: false,
     });
     let token = token.expose().to_owned();
-    Door { router: router(app), token, metrics, _data_dir: data_dir }
+    Door { router: router(app), token, metrics, readiness, _data_dir: data_dir }
 }
 
 impl Door {

@@ -6,8 +6,11 @@ mod answers;
 mod bodies;
 mod connections;
 mod door;
+#[path = "../live/mod.rs"]
+mod live;
 mod resources;
 mod restart;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
+mod ws;

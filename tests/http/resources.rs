@@ -14,6 +14,7 @@ use bizra_omega::domain::replay::ReplayLimits;
 use bizra_omega::domain::restart::Strategy;
 use bizra_omega::http::auth::Mode;
 use bizra_omega::http::limits::Limits;
+use bizra_omega::messages::event::Events;
 use bizra_omega::messages::supervisor::ActorState;
 use bizra_omega::supervisor::{ChildSpec, Root};
 use serde_json::{Value, json};
