@@ -34,8 +34,9 @@ const READ_BYTES: usize = 2 * 1024;
 /// From here on frames that were put together are written.
 const WRITE_BYTES: usize = 4 * 1024;
 
-/// How long the other end may take to say its farewell.
-const FAREWELL_WAIT: Duration = Duration::from_secs(1);
+/// How long the other end may take to say its farewell: less than a server that goes down waits for
+/// those that it has told.
+const FAREWELL_WAIT: Duration = Duration::from_millis(500);
 
 /// Why a socket ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,11 @@ impl Ended {
             Self::Silent => "silent",
             Self::Shutdown => "shutdown",
         }
+    }
+
+    /// Whether what the client sends cannot be read any more.
+    fn is_fault(self) -> bool {
+        matches!(self, Self::Protocol | Self::NotText | Self::TooLarge)
     }
 
     /// What the client is told (RFC 6455, section 7.4.1), if it is still there.
@@ -239,9 +245,11 @@ impl Wire {
         }
         let farewell = async {
             while let Some(Ok(_)) = self.socket.next().await {}
-            // After a fault nothing more is read as frames. What is still on its way is taken and
-            // thrown away, because a connection with unread bytes is reset, and the client could
-            // not read why.
+            if !ended.is_fault() {
+                return;
+            }
+            // Nothing more is read as frames. What is still on its way is taken and thrown away,
+            // because a connection with unread bytes is reset, and the client could not read why.
             let mut stream = self.socket.into_inner();
             let _ = stream.shutdown().await;
             let mut rest = [0; 1024];

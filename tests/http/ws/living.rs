@@ -8,7 +8,7 @@ use bizra_omega::messages::supervisor::Fault;
 use bizra_omega::node::{self, Node};
 use serde_json::{Value, json};
 
-use crate::live::config;
+use crate::live::{Process, config};
 use crate::ws::Socket;
 
 struct Living {
@@ -193,4 +193,44 @@ async fn a_node_that_goes_down_ends_what_is_in_flight_and_says_so() {
     while busy.hear().await["type"] == "token" {}
     busy.assert_closed(1001).await;
     assert_eq!(down.await.unwrap(), Outcome::Shutdown);
+}
+
+/// Bytes of the process that are in memory.
+#[cfg(target_os = "linux")]
+fn resident_bytes(process: &Process) -> u64 {
+    let path = format!("/proc/{}/status", process.child.id().unwrap());
+    let status = std::fs::read_to_string(path).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() * 1024
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_socket_takes_no_more_than_32_kib() {
+    const WARM: usize = 50;
+    const SOCKETS: usize = 450;
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [
+        ("BIZRA_HTTP__CONNECTIONS_MAX", "2000"),
+        ("BIZRA_WS__SOCKETS_MAX", "2000"),
+        ("BIZRA_WS__SOCKETS_PER_CLIENT_MAX", "2000"),
+    ];
+    let process = Process::start_with(folder.path(), &environment).await;
+    let address = process.address.parse().unwrap();
+    let mut sockets = Vec::new();
+    let mut before = 0;
+    for count in 0..WARM + SOCKETS {
+        if count == WARM {
+            // What is made once, whoever comes, is not of one socket.
+            before = resident_bytes(&process);
+        }
+        let mut socket = Socket::open(address, &[]).await;
+        assert_eq!(socket.hear().await["type"], "welcome");
+        socket.assert_open().await;
+        sockets.push(socket);
+    }
+    let grown = resident_bytes(&process).saturating_sub(before);
+    let each = grown / SOCKETS as u64;
+    println!("{each} bytes for each of {SOCKETS} sockets");
+    assert!(each <= 32 * 1024, "{each} bytes for each of {SOCKETS} sockets");
 }
