@@ -7,7 +7,6 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, FORWARDED, HOST, HeaderName, OR
 use hyper::{HeaderMap, Request};
 use tower::ServiceExt;
 
-use crate::http::error::ApiError;
 use crate::http::server::Peer;
 use crate::http::ws::method::Operation;
 
@@ -63,9 +62,4 @@ impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("peer", &self.peer).finish_non_exhaustive()
     }
-}
-
-/// What a call of something that streams is told.
-pub(super) fn is_stream() -> ApiError {
-    ApiError::invalid("STREAM_OVER_CALL", "a call has one answer; use a generate frame")
 }

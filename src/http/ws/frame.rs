@@ -1,6 +1,6 @@
 //! What clients say, and the frames that answer.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::http::error::ApiError;
 
@@ -124,21 +124,26 @@ pub(super) fn error(id: Option<&Id>, error: &ApiError) -> Value {
     if let Some(told) = told.as_object_mut() {
         told.remove("request_id");
     }
-    failure(id, error.status().as_u16(), told)
+    failure(id, Some(error.status().as_u16()), told)
 }
 
-/// An error as HTTP tells it, in a frame: `error` is `message`, and the status is a key.
-pub(super) fn failure(id: Option<&Id>, status: u16, mut told: Value) -> Value {
+/// An error as HTTP tells it, in a frame: `error` is `message`, and the status is a key. An error
+/// within a stream has none.
+pub(super) fn failure(id: Option<&Id>, status: Option<u16>, mut told: Value) -> Value {
     if let Some(told) = told.as_object_mut() {
         let message = told.remove("error").unwrap_or_default();
         told.insert("message".into(), message);
-        told.insert("status".into(), json!(status));
+        if let Some(status) = status {
+            told.insert("status".into(), status.into());
+        }
     }
     answer("error", id, told)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn code(frame: Value) -> (Option<Id>, &'static str) {

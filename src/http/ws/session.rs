@@ -265,7 +265,7 @@ impl Session {
 }
 
 /// The next event of any topic that is followed, or how many were lost before it.
-async fn next_of(followed: &mut Vec<Followed>) -> (Topic, Result<Told, u64>) {
+async fn next_of(followed: &mut [Followed]) -> (Topic, Result<Told, u64>) {
     if followed.is_empty() {
         return std::future::pending().await;
     }

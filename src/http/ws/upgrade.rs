@@ -51,7 +51,7 @@ pub(in crate::http) fn routes(
 ) -> Router<App> {
     let hall = Hall { operations, crowd: Crowd::new(limits) };
     let handler = async move |State(app): State<App>, id: RequestId, request: Request| {
-        upgrade(app, &hall, &id, request)
+        upgrade(app, &hall, &id, request).unwrap_or_else(refuse)
     };
     Router::new().route(path, get(handler))
 }
@@ -98,20 +98,19 @@ fn upgrade(
     hall: &Hall,
     id: &RequestId,
     mut request: Request,
-) -> Result<Response, Response> {
+) -> Result<Response, ApiError> {
     let accept = accept(request.method(), request.headers())?;
     let extensions = request.extensions_mut();
     let upgrading = extensions.remove::<OnUpgrade>();
     let place = extensions.remove::<Place>();
     let peer = extensions.get::<Peer>().copied();
     let (Some(upgrading), Some(place), Some(peer)) = (upgrading, place, peer) else {
-        return Err(malformed("this connection cannot become a WebSocket").into_response());
+        return Err(malformed("this connection cannot become a WebSocket"));
     };
     if app.readiness.is_draining() {
-        let error = ApiError::unavailable("SHUTTING_DOWN", "the node is going down");
-        return Err(error.into_response());
+        return Err(ApiError::unavailable("SHUTTING_DOWN", "the node is going down"));
     }
-    let seat = hall.crowd.enter(peer.0.ip()).map_err(IntoResponse::into_response)?;
+    let seat = hall.crowd.enter(peer.0.ip())?;
     let kept = place.keep();
     let open = app.metrics.socket_opened();
     let offered = protocols(request.headers());
@@ -144,39 +143,39 @@ fn upgrade(
     Ok(response)
 }
 
+/// Says with a 426 what to upgrade to (RFC 9110, section 15.5.22; RFC 6455, section 4.2.2).
+fn refuse(error: ApiError) -> Response {
+    if error.status() != StatusCode::UPGRADE_REQUIRED {
+        return error.into_response();
+    }
+    let fields = [(CONNECTION, "upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_VERSION, "13")];
+    (fields, error).into_response()
+}
+
 /// The answer to the key of a well-formed handshake.
-fn accept(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Response> {
+fn accept(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, ApiError> {
+    let required = |code, error| ApiError::new(StatusCode::UPGRADE_REQUIRED, code, error);
     if *method != Method::GET || !has_word(headers, &UPGRADE, "websocket") {
-        let error = ApiError::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "UPGRADE_REQUIRED",
-            "this path speaks the WebSocket protocol",
-        );
-        let fields = [(CONNECTION, "upgrade"), (UPGRADE, "websocket")];
-        return Err((fields, error).into_response());
+        return Err(required("UPGRADE_REQUIRED", "this path speaks the WebSocket protocol"));
     }
     let version = headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
     if version != Some(b"13") {
-        let error = ApiError::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "UNSUPPORTED_VERSION",
-            "the version of the WebSocket protocol is 13",
-        );
-        return Err(([(SEC_WEBSOCKET_VERSION, "13")], error).into_response());
+        let error = "the version of the WebSocket protocol is 13";
+        return Err(required("UNSUPPORTED_VERSION", error));
     }
     if !has_word(headers, &CONNECTION, "upgrade") {
-        return Err(malformed("the connection field does not say upgrade").into_response());
+        return Err(malformed("the connection field does not say upgrade"));
     }
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
     let (Some(key), None) = (keys.next(), keys.next()) else {
-        return Err(malformed("a handshake has one sec-websocket-key").into_response());
+        return Err(malformed("a handshake has one sec-websocket-key"));
     };
     let decoded = BASE64_STANDARD.decode(key.as_bytes());
     if !decoded.is_ok_and(|decoded| decoded.len() == 16) {
-        return Err(malformed("sec-websocket-key is not 16 bytes in base64").into_response());
+        return Err(malformed("sec-websocket-key is not 16 bytes in base64"));
     }
     HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
-        .map_err(|error| ApiError::internal(error.to_string()).into_response())
+        .map_err(|error| ApiError::internal(error.to_string()))
 }
 
 fn malformed(error: &'static str) -> ApiError {

@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::http::error::ApiError;
 use crate::http::router::GENERATE;
-use crate::http::ws::client::{Client, is_stream};
+use crate::http::ws::client::Client;
 use crate::http::ws::frame::{Id, answer, error, failure};
 use crate::http::ws::method::Operation;
 
@@ -190,7 +190,8 @@ async fn finish_call(id: Option<&Id>, response: Response) -> Value {
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
     if content_type.starts_with("text/event-stream") {
-        return error(id, &is_stream());
+        let told = "a call has one answer; use a generate frame";
+        return error(id, &ApiError::invalid("STREAM_OVER_CALL", told));
     }
     let bytes = match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
         Ok(collected) => collected.to_bytes(),
@@ -207,7 +208,7 @@ async fn finish_call(id: Option<&Id>, response: Response) -> Value {
     if parts.status == StatusCode::OK {
         return answer("result", id, json!({ "data": data }));
     }
-    let mut frame = failure(id, parts.status.as_u16(), data);
+    let mut frame = failure(id, Some(parts.status.as_u16()), data);
     let wait = parts.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     if let (Some(frame), Some(seconds)) =
         (frame.as_object_mut(), wait.and_then(|it| it.parse::<u64>().ok()))
@@ -229,19 +230,10 @@ async fn stream(speaker: &Speaker, response: Response) -> Value {
         match name.as_str() {
             "token" => speaker.say(answer("token", id, data)).await,
             "done" => return answer("done", id, data),
-            _ => return stream_failed(id, data),
+            _ => return failure(id, None, data),
         }
     }
     error(id, &ApiError::internal("a stream ended without its last event"))
-}
-
-/// An error within a stream has no status line, but its code word stands for one.
-fn stream_failed(id: Option<&Id>, mut told: Value) -> Value {
-    if let Some(told) = told.as_object_mut() {
-        let message = told.remove("error").unwrap_or_default();
-        told.insert("message".into(), message);
-    }
-    answer("error", id, told)
 }
 
 /// The node's own server-sent events, read back: `event: name`, `data: JSON`, an empty line.

@@ -205,6 +205,7 @@ fn resident_bytes(process: &Process) -> u64 {
 }
 
 #[cfg(target_os = "linux")]
+#[expect(clippy::print_stdout, reason = "the figure is worth reading, too")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_socket_takes_no_more_than_32_kib() {
     const WARM: usize = 50;
