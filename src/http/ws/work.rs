@@ -9,7 +9,7 @@ use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{self, AbortHandle, JoinError, JoinSet};
 
 use crate::http::error::ApiError;
 use crate::http::router::GENERATE;
@@ -133,6 +133,12 @@ impl Works {
     /// The next frame that a work says. Can be dropped at any time without losing one.
     pub(super) async fn next(&mut self) -> Value {
         loop {
+            // However much is said, what has ended is let go.
+            while let Some(ended) = self.tasks.try_join_next_with_id() {
+                if let Some(frame) = self.failed(ended) {
+                    return frame;
+                }
+            }
             tokio::select! {
                 // First what was said: a work that has ended has said so before.
                 biased;
@@ -144,17 +150,22 @@ impl Works {
                     return said.frame;
                 }
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
-                    let Err(failed) = ended else { continue };
-                    let is_it = |work: &Running| work.task.id() == failed.id();
-                    if let Some(at) = self.running.iter().position(is_it) {
-                        let work = self.running.swap_remove(at);
-                        tracing::error!(error = %failed, "the work of a socket failed");
-                        return error(work.id.as_ref(), &ApiError::internal(failed.to_string()));
+                    if let Some(frame) = self.failed(ended) {
+                        return frame;
                     }
                 }
                 else => std::future::pending().await,
             }
         }
+    }
+
+    /// What to say of a task that ended, if its work has not said the last itself: it panicked.
+    fn failed(&mut self, ended: Result<(task::Id, ()), JoinError>) -> Option<Value> {
+        let failed = ended.err()?;
+        let at = self.running.iter().position(|work| work.task.id() == failed.id())?;
+        let work = self.running.swap_remove(at);
+        tracing::error!(error = %failed, "the work of a socket failed");
+        Some(error(work.id.as_ref(), &ApiError::internal(failed.to_string())))
     }
 
     fn at(&self, serial: u64) -> Option<usize> {
@@ -295,6 +306,39 @@ mod tests {
             let expected =
                 [("token".to_owned(), json!({"text": "a\n\nb"})), ("done".to_owned(), json!({}))];
             assert_eq!(read, expected, "{size}");
+        }
+    }
+
+    fn status() -> Operation {
+        Operation::find("status", None).unwrap()
+    }
+
+    fn works(operations: axum::Router) -> Works {
+        let peer = crate::http::server::Peer("127.0.0.1:1".parse().unwrap());
+        Works::new(Client::new(operations, peer, &hyper::HeaderMap::new()))
+    }
+
+    #[tokio::test]
+    async fn a_work_that_panics_is_told_and_its_id_is_free() {
+        let panics = axum::routing::get(async || -> &'static str { panic!("nutmeg") });
+        let mut works = works(axum::Router::new().route("/api/v1/status", panics));
+        works.call(Some(json!(1)), status());
+        let told = works.next().await;
+        assert_eq!((&told["id"], &told["code"]), (&json!(1), &json!("INTERNAL")));
+        assert!(!told.to_string().contains("nutmeg"), "{told}");
+        assert!(works.is_empty() && works.tasks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn works_that_have_ended_are_let_go_while_others_speak() {
+        let text = axum::routing::get(async || "text");
+        let mut works = works(axum::Router::new().route("/api/v1/status", text));
+        for id in 0..200 {
+            works.call(Some(json!(id)), status());
+            if id >= 8 {
+                assert_eq!(works.next().await["data"], "text");
+            }
+            assert!(works.tasks.len() <= 16, "{}", works.tasks.len());
         }
     }
 }

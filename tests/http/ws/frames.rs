@@ -1,6 +1,5 @@
 //! Every type of frame, and its answer.
 
-use bizra_omega::http::auth::Mode;
 use bizra_omega::http::limits::{Limits, SocketLimits};
 use bizra_omega::messages::event::{EnvelopeEvent, Event};
 use serde_json::{Value, json};
@@ -323,5 +322,4 @@ async fn who_may_do_what_is_asked_at_each_call() {
         assert_eq!(signed["signature"].as_str().unwrap().len(), 128);
         assert_eq!(page.call(method, params).await.unwrap(), signed);
     }
-    assert_eq!(Mode::default(), Mode::Local);
 }
