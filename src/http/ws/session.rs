@@ -103,8 +103,10 @@ impl Session {
                     }
                 }
                 message = self.wire.next() => match message {
-                    Ok(Message::Close(_)) => return Ended::Client,
-                    Ok(message) => self.hear(&message),
+                    Ok(Some(Message::Close(_))) => return Ended::Client,
+                    Ok(Some(message)) => self.hear(&message),
+                    // The other branches look at what has changed.
+                    Ok(None) => {}
                     Err(ended) => return ended,
                 },
                 frame = self.works.next(), if has_room => self.wire.say(&frame),

@@ -179,11 +179,16 @@ impl Wire {
     }
 
     /// Reads a frame, also one of the protocol's own, and meanwhile writes what is in the queue.
-    /// While the queue is full nothing is read. Can be dropped at any time without losing a frame.
-    pub(super) async fn next(&mut self) -> Result<Message, Ended> {
+    /// While the queue is full nothing is read. `None` says that there is room again, or that the
+    /// client began or ceased to be stuck. Can be dropped at any time without losing a frame.
+    pub(super) async fn next(&mut self) -> Result<Option<Message>, Ended> {
+        let before = (self.has_room(), self.stuck_since);
         poll_fn(|cx| {
             if let Poll::Ready(Err(error)) = self.poll_send(cx) {
                 return Poll::Ready(Err(error));
+            }
+            if before != (self.has_room(), self.stuck_since) {
+                return Poll::Ready(Ok(None));
             }
             if !self.has_room() {
                 return Poll::Pending;
@@ -195,7 +200,7 @@ impl Wire {
             if matches!(message, Message::Text(_) | Message::Binary(_)) {
                 self.came.inc();
             }
-            Poll::Ready(Ok(message))
+            Poll::Ready(Ok(Some(message)))
         })
         .await
     }

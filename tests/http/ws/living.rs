@@ -7,9 +7,10 @@ use bizra_omega::http::router::ROUTES;
 use bizra_omega::messages::supervisor::Fault;
 use bizra_omega::node::{self, Node};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::live::{Process, config};
-use crate::ws::Socket;
+use crate::ws::{PATIENCE, Socket};
 
 struct Living {
     node: Node,
@@ -217,6 +218,14 @@ async fn an_idle_socket_takes_no_more_than_32_kib() {
         ("BIZRA_WS__SOCKETS_PER_CLIENT_MAX", "2000"),
     ];
     let process = Process::start_with(folder.path(), &environment).await;
+    // A model that loads meanwhile would be counted too.
+    let client = process.client();
+    let is_ready = async {
+        while client.get("/health").await.1["inference_ready"] != true {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, is_ready).await.unwrap();
     let address = process.address.parse().unwrap();
     let mut sockets = Vec::new();
     let mut before = 0;
