@@ -7,7 +7,6 @@ use bizra_omega::http::limits::{Limits, SocketLimits};
 use futures_util::SinkExt;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -200,14 +199,11 @@ async fn a_reader_that_does_not_read_is_closed_and_holds_up_nobody() {
     let send_timeout = Duration::from_millis(300);
     let sockets = SocketLimits { send_timeout, queue_frames_max: 8, ..limits() };
     let host = host_with(sockets).await;
-    let tcp = TcpSocket::new_v4().unwrap();
-    tcp.set_recv_buffer_size(4096).unwrap();
-    let stream = tcp.connect(host.address).await.unwrap();
-    let (mut socket, _) = Socket::over(stream, &[]).await.unwrap();
-    socket.subscribe_unheard("envelopes").await;
+    let mut socket = host.socket().await;
+    socket.say(json!({ "type": "subscribe", "topic": "envelopes" })).await;
     // It asks and asks, and takes no answer: what it is told fills every buffer on the way.
     let asking = tokio::spawn(async move {
-        let frame = json!({ "type": "call", "method": "metrics" }).to_string();
+        let frame = json!({ "type": "ping", "id": "\u{1f600}".repeat(128) }).to_string();
         while socket.stream.send(Message::text(frame.clone())).await.is_ok() {}
         socket
     });
@@ -221,6 +217,27 @@ async fn a_reader_that_does_not_read_is_closed_and_holds_up_nobody() {
     host.until_metric("http_requests_in_flight", 0).await;
     drop(asking.await);
     host.welcomed().await.assert_open().await;
+}
+
+#[tokio::test]
+async fn with_a_queue_of_one_frame_every_answer_comes() {
+    // No ping wakes the socket meanwhile.
+    let (ping_every, silent_timeout) = (100 * PATIENCE, 200 * PATIENCE);
+    let sockets = SocketLimits { queue_frames_max: 1, ping_every, silent_timeout, ..limits() };
+    let host = host_with(sockets).await;
+    let mut socket = host.welcomed().await;
+    for round in 0..20 {
+        for id in 0..8 {
+            socket.say(json!({ "type": "call", "id": id, "method": "metrics" })).await;
+        }
+        socket.say(json!({ "type": "generate", "id": "g", "prompt": "count" })).await;
+        let mut last = 0;
+        while last < 9 {
+            let frame = socket.hear().await;
+            assert_ne!(frame["type"], "error", "{round}: {frame}");
+            last += u32::from(frame["type"] != "token");
+        }
+    }
 }
 
 #[tokio::test]
@@ -315,11 +332,4 @@ async fn after_a_thousand_bad_frames_it_still_answers() {
     }
     socket.assert_open().await;
     assert_eq!(host.metric("http_requests_in_flight"), 0);
-}
-
-impl Socket {
-    /// Subscribes without waiting for the answer.
-    async fn subscribe_unheard(&mut self, topic: &str) {
-        self.say(json!({ "type": "subscribe", "topic": topic })).await;
-    }
 }
