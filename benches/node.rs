@@ -12,7 +12,7 @@ use bizra_omega::config::Config;
 use bizra_omega::domain::envelope::EnvelopeId;
 use bizra_omega::messages::addr::Deadline;
 use bizra_omega::messages::envelope::EnvelopeMsg;
-use bizra_omega::messages::event::{Change, Event, Heard};
+use bizra_omega::messages::event::{Change, Event, Heard, Told, Topic};
 use bizra_omega::messages::gate_chain::GateChainMsg;
 use bizra_omega::messages::identity::IdentityMsg;
 use bizra_omega::messages::inference_router::InferenceMsg;
@@ -81,7 +81,7 @@ impl Child {
 
     /// Makes it fail and takes the times.
     async fn fail(&mut self, node: &Node, fault: Fault) {
-        let mut events = node.roster().events.subscribe();
+        let mut events = node.roster().events.subscribe(Topic::Actors);
         let name = self.name;
         let drill = |reply| SupervisorMsg::Drill { name: name.to_owned(), fault, reply };
         if !matches!(node.roster().supervisor.call(wait(), drill).await, Ok(Ok(()))) {
@@ -92,8 +92,9 @@ impl Child {
         let answered = async { self.ask(node).await.then(|| began.elapsed()) };
         let restarted = async {
             while let Some(heard) = events.next().await {
-                if let Heard::Event(Event { actor, change: Change::Restarted, .. }) = heard
-                    && actor.as_str() == self.name
+                if let Heard::Told(Told { event: Event::Actor(event), .. }) = heard
+                    && event.change == Change::Restarted
+                    && event.actor.as_str() == self.name
                 {
                     return Some(began.elapsed());
                 }

@@ -13,9 +13,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 mod http;
 mod load;
 mod validate;
+mod ws;
 
 pub use http::{Http, Rate};
 pub use load::{ConfigError, Flags, Source, Sources};
+pub use ws::Ws;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,8 @@ pub struct Config {
     pub node: Node,
     /// The HTTP server.
     pub http: Http,
+    /// WebSockets.
+    pub ws: Ws,
     /// Who may call what.
     pub auth: Auth,
     /// Logging.

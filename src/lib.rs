@@ -119,6 +119,7 @@ pub mod http {
     mod stream;
     pub mod tls;
     pub mod token;
+    mod ws;
 }
 
 /// Commands of the `bizra` program.

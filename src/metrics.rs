@@ -67,6 +67,20 @@ pub struct AnswerLabels {
     pub status: u32,
 }
 
+/// Labels: which way a WebSocket frame went.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DirectionLabel {
+    /// `in` from a client, `out` to one.
+    pub direction: &'static str,
+}
+
+/// Labels: why a WebSocket was closed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClosedLabel {
+    /// `client`, `lost`, `protocol`, `too_large`, `slow_reader`, `silent` or `shutdown`.
+    pub reason: &'static str,
+}
+
 /// Handles to every metric; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
@@ -96,6 +110,10 @@ struct Inner {
     http_in_flight: Gauge,
     http_connections: Gauge,
     http_connections_refused: Counter,
+    ws_clients: Gauge,
+    ws_frames: Family<DirectionLabel, Counter>,
+    ws_lagged: Counter,
+    ws_closed: Family<ClosedLabel, Counter>,
     /// The sum of `http_requests`, which cannot be read from it.
     requests_served: AtomicU64,
 }
@@ -205,6 +223,15 @@ impl Metrics {
             "Connections closed because their client has too many",
             http_connections_refused.clone(),
         );
+        let ws = registry.sub_registry_with_prefix("ws");
+        let ws_clients = Gauge::default();
+        ws.register("clients", "Open WebSockets", ws_clients.clone());
+        let ws_frames = Family::default();
+        ws.register("frames", "WebSocket messages by direction, pings apart", ws_frames.clone());
+        let ws_lagged = Counter::default();
+        ws.register("lagged_events", "Events that slow subscribers lost", ws_lagged.clone());
+        let ws_closed = Family::default();
+        ws.register("closed", "WebSockets closed, by reason", ws_closed.clone());
         Self(Arc::new(Inner {
             registry,
             busy,
@@ -229,6 +256,10 @@ impl Metrics {
             http_in_flight,
             http_connections,
             http_connections_refused,
+            ws_clients,
+            ws_frames,
+            ws_lagged,
+            ws_closed,
             requests_served: AtomicU64::new(0),
         }))
     }
@@ -333,6 +364,26 @@ impl Metrics {
         self.0.http_requests.get_or_create(&answer).inc();
         self.0.http_request_seconds.get_or_create(labels).observe(elapsed.as_secs_f64());
         self.0.requests_served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a WebSocket as open until the guard is dropped.
+    pub fn socket_opened(&self) -> Raised {
+        Raised::new(&self.0.ws_clients)
+    }
+
+    /// The counter of WebSocket messages that went `in` or `out`.
+    pub fn socket_frames(&self, direction: &'static str) -> Counter {
+        self.0.ws_frames.get_or_create_owned(&DirectionLabel { direction })
+    }
+
+    /// Counts events that a slow subscriber lost.
+    pub fn socket_lagged(&self, events: u64) {
+        self.0.ws_lagged.inc_by(events);
+    }
+
+    /// Counts a closed WebSocket; for the reasons see [`ClosedLabel`].
+    pub fn socket_closed(&self, reason: &'static str) {
+        self.0.ws_closed.get_or_create(&ClosedLabel { reason }).inc();
     }
 
     /// Requests that ended so far.

@@ -20,7 +20,7 @@ use crate::adapters::lock::{DirLock, LockError};
 use crate::adapters::ollama;
 use crate::adapters::store::{Store, StoreError};
 use crate::clock;
-use crate::config::{self, AuthMode, Config};
+use crate::config::{self, AuthMode, Config, Ws};
 use crate::domain::constitution::Constitution;
 use crate::domain::inference::{Tier, request};
 use crate::domain::passphrase::Passphrase;
@@ -28,7 +28,7 @@ use crate::domain::replay::ReplayLimits;
 use crate::domain::restart::Strategy;
 use crate::http::app::{App, Parameters};
 use crate::http::auth::{Auth, Mode};
-use crate::http::limits::Limits;
+use crate::http::limits::{Limits, SocketLimits};
 use crate::http::origin::{OriginError, Origins};
 use crate::http::rate::Rates;
 use crate::http::router::router;
@@ -36,7 +36,7 @@ use crate::http::server::{Readiness, Server};
 use crate::http::tls::{Tls, TlsError};
 use crate::http::token;
 use crate::messages::addr::Deadline;
-use crate::messages::event::Events;
+use crate::messages::event::{Events, Topic};
 use crate::messages::gate_chain::{GateChainMsg, ReloadError};
 use crate::messages::identity::IdentityMsg;
 use crate::messages::roster::Roster;
@@ -216,6 +216,7 @@ pub async fn start_with(
     let drain = Duration::from_secs(config.http.drain_seconds);
     let metrics = Metrics::new();
     let events = Events::new(metrics.events_missed());
+    events.announce([Topic::Actors, Topic::Inference, Topic::Envelopes]);
     let plan = Plan::new(&config.supervisor, drain, &metrics, &events);
     let supervisor = Root::address(&metrics);
 
@@ -226,7 +227,7 @@ pub async fn start_with(
     let (gate_chain_child, gate_chain) = plan.actor(gate_chain::NAME, move || judge.clone());
 
     let (issuer, judge, log) = (identity.clone(), gate_chain.clone(), Arc::clone(&store));
-    let accept_v1 = config.pci.accept_v1;
+    let (accept_v1, envelope_events) = (config.pci.accept_v1, events.clone());
     let (envelope_child, envelope) = plan.actor(envelope::NAME, move || envelope::Envelope {
         identity: issuer.clone(),
         gates: judge.clone(),
@@ -234,6 +235,7 @@ pub async fn start_with(
         limits: ReplayLimits::default(),
         accept_v1,
         now_ms: clock::now_ms,
+        events: envelope_events.clone(),
     });
 
     let edge_backend = backend::edge::EdgeBackend::from_config(&config.inference.edge);
@@ -242,10 +244,12 @@ pub async fn start_with(
     let ollama_backend = backend::ollama::OllamaBackend::from_config(&config.inference.ollama)?;
     let (ollama_child, ollama) = plan.actor(backend::ollama::NAME, move || ollama_backend.clone());
 
-    let (judge, notary) = (gate_chain.clone(), envelope.clone());
+    let (judge, notary, told) = (gate_chain.clone(), envelope.clone(), events.clone());
     let backends = vec![(Tier::Edge, edge), (Tier::Local, ollama)];
     let (router_child, inference) = plan.actor(inference_router::NAME, move || {
-        inference_router::InferenceRouter::new(judge.clone(), notary.clone(), backends.clone())
+        let (judge, notary) = (judge.clone(), notary.clone());
+        inference_router::InferenceRouter::new(judge, notary, backends.clone())
+            .telling(told.clone())
     });
     let inference_children = vec![edge_child, ollama_child, router_child];
     let inference_child = plan.group(plan::INFERENCE, Strategy::OneForOne, inference_children);
@@ -439,6 +443,22 @@ fn limits(config: &Config) -> Limits {
             max_tokens_default: config.inference.max_tokens_default,
             ..request::Limits::default()
         },
+        sockets: socket_limits(&config.ws),
         ..Limits::default()
+    }
+}
+
+fn socket_limits(ws: &Ws) -> SocketLimits {
+    SocketLimits {
+        sockets_max: ws.sockets_max,
+        per_client_max: ws.sockets_per_client_max,
+        message_bytes_max: ws.message_bytes_max,
+        subscriptions_max: ws.subscriptions_max,
+        calls_max: ws.calls_max,
+        generations_max: ws.generations_max,
+        queue_frames_max: ws.queue_frames_max,
+        send_timeout: Duration::from_secs(ws.send_seconds),
+        ping_every: Duration::from_secs(ws.ping_seconds),
+        silent_timeout: Duration::from_secs(ws.silent_seconds),
     }
 }

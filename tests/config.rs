@@ -223,6 +223,8 @@ fn a_bad_variable_is_refused_with_its_name_and_its_key() {
         ("BIZRA_INFERENCE__EDGE__PARALLEL", "0", "inference.edge.parallel", "1..=256"),
         ("BIZRA_INFERENCE__MAX_TOKENS_DEFAULT", "5000", "max_tokens_default", "1..=4096"),
         ("BIZRA_SUPERVISOR__BACKOFF_MAX_MS", "5", "supervisor.backoff_max_ms", "backoff_min_ms 10"),
+        ("BIZRA_WS__SILENT_SECONDS", "20", "ws.silent_seconds", "ping_seconds is 20"),
+        ("BIZRA_WS__MESSAGE_BYTES_MAX", "10", "ws.message_bytes_max", "not within"),
         ("BIZRA_SUPERVISOR__ACTORS__A__WAITING_MAX", "0", "actors.a.waiting_max", "is 0"),
         ("BIZRA_LOG__FILTER", "a\u{fffd}", "log.filter", "is not UTF-8"),
         ("BIZRA_NODE__DATA_DIR", "", "node.data_dir", "is empty"),

@@ -75,9 +75,11 @@ async fn desk_over(
     let (gates_child, gates) =
         ChildSpec::actor("gate-chain", permanent(), SECOND, 256, metrics, make);
     let (signer, judge, log) = (identity.clone(), gates.clone(), Arc::clone(&store));
+    let events = settings.events.clone();
     let make = move || {
         let (identity, gates, store) = (signer.clone(), judge.clone(), Arc::clone(&log));
-        Envelope { identity, gates, store, limits, accept_v1: true, now_ms }
+        let events = events.clone();
+        Envelope { identity, gates, store, limits, accept_v1: true, now_ms, events }
     };
     let (envelope_child, envelope) =
         ChildSpec::actor("envelope", permanent(), SECOND, 256, metrics, make);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bizra_omega::domain::restart::{ChildRules, Outcome, Restart, Strategy};
 use bizra_omega::messages::addr::{CallError, Deadline};
-use bizra_omega::messages::event::{Change, Heard};
+use bizra_omega::messages::event::{Change, Event, Heard, Topic};
 use bizra_omega::messages::supervisor::{ActorState, DrillError, Fault, SupervisorMsg};
 use bizra_omega::supervisor::{Root, group};
 use support::*;
@@ -432,8 +432,8 @@ async fn an_actor_that_was_replaced_is_not_held_to_be_stuck_for_the_work_it_hand
 async fn every_change_is_told_with_what_a_reader_needs() {
     let settings = settings(Strategy::OneForOne);
     let journal = Journal::default();
-    let mut events = settings.events.subscribe();
-    let _slow = settings.events.subscribe();
+    let mut events = settings.events.subscribe(Topic::Actors);
+    let _slow = settings.events.subscribe(Topic::Actors);
     let (spec, _addr) = child(&settings, permanent(), 64, Fragile::new("fragile", &journal));
     let root = root(&settings, vec![spec]).await;
     drill(&root, "fragile", Fault::Error).await;
@@ -448,10 +448,11 @@ async fn every_change_is_told_with_what_a_reader_needs() {
         (Change::Stopped, 2, None),
     ];
     for (at, expected) in expected.into_iter().enumerate() {
-        let Some(Heard::Event(event)) = events.next().await else { panic!("{expected:?}") };
+        let Some(Heard::Told(told)) = events.next().await else { panic!("{expected:?}") };
+        assert!(told.at_ms > 1_700_000_000_000, "{told:?}");
+        let Event::Actor(event) = told.event else { panic!("{told:?}") };
         assert_eq!((event.change, event.incarnation, event.reason.as_deref()), expected);
-        assert_eq!((event.seq, event.actor.as_str()), (at as u64 + 1, "fragile"));
-        assert!(event.at_ms > 1_700_000_000_000, "{event:?}");
+        assert_eq!((told.seq, event.actor.as_str()), (at as u64 + 1, "fragile"));
     }
     let metrics = settings.metrics.encode().unwrap();
     assert!(metrics.contains("actor_generation{actor=\"fragile\"} 2\n"), "{metrics}");

@@ -24,6 +24,7 @@ use crate::domain::reject::RejectCode;
 use crate::domain::replay::{Nonce, ReplayError, ReplayLimits, ReplayWindow};
 use crate::messages::addr::{Addr, CallError, Deadline, Reply, unless_abandoned};
 use crate::messages::envelope::{BATCH_BYTES_MAX, BATCH_MAX, EnvelopeMsg, Issuer};
+use crate::messages::event::{EnvelopeEvent, Event, Events};
 use crate::messages::gate_chain::GateChainMsg;
 use crate::messages::identity::IdentityMsg;
 
@@ -53,6 +54,8 @@ pub struct Envelope {
     pub accept_v1: bool,
     /// The wall clock, in milliseconds since the Unix epoch: [`crate::clock::now_ms`] outside tests.
     pub now_ms: fn() -> i64,
+    /// Where it tells what was made, verified and refused.
+    pub events: Events,
 }
 
 /// What one incarnation and its tasks share.
@@ -63,6 +66,7 @@ pub struct Desk {
     store: Arc<Store>,
     accept_v1: bool,
     now_ms: fn() -> i64,
+    events: Events,
     window: Mutex<ReplayWindow>,
     /// The key that signed last. Only a guess at the next: the signature says who made it.
     key: ArcSwapOption<PublicKey>,
@@ -86,6 +90,7 @@ impl Actor for Envelope {
             store: Arc::clone(&self.store),
             accept_v1: self.accept_v1,
             now_ms: self.now_ms,
+            events: self.events.clone(),
             window: Mutex::new(window),
             key: ArcSwapOption::empty(),
         }))
@@ -101,10 +106,16 @@ impl Actor for Envelope {
         let deadline = turn.deadline();
         match message {
             EnvelopeMsg::Create { draft, reply } => turn.spawn(async move {
-                reply.send(desk.create(*draft, deadline).await);
+                let sealed = desk.create(*draft, deadline).await;
+                if let Ok(sealed) = &sealed {
+                    desk.tell(EnvelopeEvent::Made { id: sealed.id.to_string() });
+                }
+                reply.send(sealed);
             }),
             EnvelopeMsg::Verify { bytes, reply } => turn.spawn(async move {
-                reply.send(desk.verify(bytes).await);
+                let (report, id) = desk.verify(bytes).await;
+                desk.tell_judged(&report, id, false);
+                reply.send(report);
             }),
             EnvelopeMsg::VerifyMany { items, mut reply } => turn.spawn(async move {
                 let verified = unless_abandoned(&mut reply, desk.verify_many(items)).await;
@@ -113,7 +124,9 @@ impl Actor for Envelope {
                 }
             }),
             EnvelopeMsg::Consume { bytes, reply } => turn.spawn(async move {
-                reply.send(desk.consume(bytes, deadline).await);
+                let (report, id) = desk.consume(bytes, deadline).await;
+                desk.tell_judged(&report, id, true);
+                reply.send(report);
             }),
             EnvelopeMsg::Find { id, reply } => turn.spawn(async move {
                 reply.send(desk.find(id).await);
@@ -187,11 +200,15 @@ impl Desk {
         Err(unavailable("the active identity kept changing"))
     }
 
-    async fn verify(&self, bytes: Bytes) -> Report {
+    /// The outcome, and the envelope's id if its own checks held.
+    async fn verify(&self, bytes: Bytes) -> (Report, Option<EnvelopeId>) {
         let (report, verified) = self.examine(bytes, None).await;
         match verified {
-            Some(verified) => self.resolve(report, verified).await,
-            None => report,
+            Some(verified) => {
+                let id = verified.id;
+                (self.resolve(report, verified).await, Some(id))
+            }
+            None => (report, None),
         }
     }
 
@@ -218,22 +235,23 @@ impl Desk {
         .await
     }
 
-    async fn consume(&self, bytes: Bytes, deadline: Deadline) -> Report {
+    /// As [`Desk::verify`].
+    async fn consume(&self, bytes: Bytes, deadline: Deadline) -> (Report, Option<EnvelopeId>) {
         let readers = match self.ask(deadline, |reply| IdentityMsg::List { reply }).await {
             Ok(identities) => identities.into_iter().map(|identity| identity.node_id).collect(),
             Err(error) => {
                 let mut report = Report::default();
                 report.refuse("audience", RejectCode::RejectInternal, error.to_string());
-                return report;
+                return (report, None);
             }
         };
         let (mut report, verified) = self.examine(bytes, Some(readers)).await;
-        let Some(verified) = verified else { return report };
+        let Some(verified) = verified else { return (report, None) };
         match self.record(&verified).await {
             Ok(()) => report.pass("replay", None),
             Err((code, error)) => {
                 report.refuse("replay", code, error);
-                return report;
+                return (report, None);
             }
         }
         // After the nonce: whoever repeats an envelope cannot have its sender punished again.
@@ -241,10 +259,11 @@ impl Desk {
             Ok(warnings) => report.pass("gates", warnings),
             Err((code, error)) => {
                 report.refuse("gates", code, error);
-                return report;
+                return (report, None);
             }
         }
-        self.resolve(report, verified).await
+        let id = verified.id;
+        (self.resolve(report, verified).await, Some(id))
     }
 
     /// Has the payload judged as a message of the one who signed it; tells what was warned of. A
@@ -279,6 +298,19 @@ impl Desk {
 
     fn options(&self, readers: Option<Vec<NodeId>>) -> Options {
         Options { readers, accept_v1: self.accept_v1, ..Options::default() }
+    }
+
+    fn tell(&self, event: EnvelopeEvent) {
+        self.events.publish(Event::Envelope(event));
+    }
+
+    fn tell_judged(&self, report: &Report, id: Option<EnvelopeId>, consumed: bool) {
+        self.tell(match (report.code, id) {
+            (None, Some(id)) => EnvelopeEvent::Verified { id: id.to_string(), consumed },
+            (code, _) => {
+                EnvelopeEvent::Refused { code: code.unwrap_or(RejectCode::RejectInternal).as_str() }
+            }
+        });
     }
 
     async fn examine(

@@ -5,6 +5,7 @@
 mod attempt;
 mod output;
 mod proof;
+mod tell;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use crate::actor::{Actor, Failure, Turn};
 use crate::actors::inference_router::attempt::Attempts;
 use crate::actors::inference_router::output::Output;
 use crate::actors::inference_router::proof::Proof;
+use crate::actors::inference_router::tell::Teller;
 use crate::domain::envelope::SealError;
 use crate::domain::gate::{GateInput, Receipt};
 use crate::domain::inference::route::{self, Complexity, Offer, Step};
@@ -26,6 +28,7 @@ use crate::domain::reject::RejectCode;
 use crate::messages::addr::{Addr, CallError, Deadline, unless_abandoned};
 use crate::messages::backend::BackendMsg;
 use crate::messages::envelope::EnvelopeMsg;
+use crate::messages::event::Events;
 use crate::messages::gate_chain::GateChainMsg;
 use crate::messages::inference_router::{Answer, InferenceMsg, Recommendation};
 
@@ -51,6 +54,7 @@ pub struct InferenceRouter {
     backends: Arc<[Backend]>,
     /// Who answered lately; shared by all incarnations.
     work: Arc<Mutex<RecentWork>>,
+    events: Option<Events>,
 }
 
 impl InferenceRouter {
@@ -64,7 +68,14 @@ impl InferenceRouter {
         let backends: Arc<[Backend]> =
             backends.into_iter().map(|(tier, addr)| Backend { tier, addr }).collect();
         let work = Arc::new(Mutex::new(RecentWork::new(backends.len())));
-        Self { gate_chain, envelope, backends, work }
+        Self { gate_chain, envelope, backends, work, events: None }
+    }
+
+    /// The same, and it tells what becomes of each generation.
+    #[must_use]
+    pub fn telling(mut self, events: Events) -> Self {
+        self.events = Some(events);
+        self
     }
 }
 
@@ -83,10 +94,13 @@ impl Actor for InferenceRouter {
             InferenceMsg::Generate { request_id, request, tokens, deadline, mut reply } => {
                 let deadline = deadline.min(turn.deadline());
                 turn.spawn(async move {
+                    let teller = Teller::begin(router.events.clone(), &request_id);
                     let work = router.generate(request_id, *request, tokens, deadline);
                     let work = tokio::time::timeout_at(deadline.instant(), work);
                     if let Some(outcome) = unless_abandoned(&mut reply, work).await {
-                        reply.send(outcome.unwrap_or(Err(InferenceError::Timeout)).map(Box::new));
+                        let outcome = outcome.unwrap_or(Err(InferenceError::Timeout));
+                        teller.end(&outcome);
+                        reply.send(outcome.map(Box::new));
                     }
                 });
             }

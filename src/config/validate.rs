@@ -24,6 +24,7 @@ const MS_MAX: u64 = 3_600_000;
 
 pub(super) fn validate(config: &Config) -> Result<(), Bad> {
     http(config)?;
+    ws(config)?;
     supervisor(config)?;
     inference(config)?;
     within("store.free_bytes_min", config.store.free_bytes_min, 0..=1 << 50)?;
@@ -66,6 +67,28 @@ fn http(config: &Config) -> Result<(), Bad> {
             let reason = format!("{origin:?} is not an origin such as \"https://example.org\"");
             return Err(bad("http.origins", reason));
         }
+    }
+    Ok(())
+}
+
+fn ws(config: &Config) -> Result<(), Bad> {
+    let ws = &config.ws;
+    within("ws.sockets_max", ws.sockets_max, 1..=65_536)?;
+    within("ws.sockets_per_client_max", ws.sockets_per_client_max, 1..=65_536)?;
+    within("ws.message_bytes_max", ws.message_bytes_max, 1024..=16 << 20)?;
+    within("ws.subscriptions_max", ws.subscriptions_max, 1..=64)?;
+    within("ws.calls_max", ws.calls_max, 1..=1024)?;
+    within("ws.generations_max", ws.generations_max, 1..=1024)?;
+    within("ws.queue_frames_max", ws.queue_frames_max, 1..=65_536)?;
+    within("ws.send_seconds", ws.send_seconds, 1..=SECONDS_MAX)?;
+    within("ws.ping_seconds", ws.ping_seconds, 1..=SECONDS_MAX)?;
+    within("ws.silent_seconds", ws.silent_seconds, 1..=SECONDS_MAX)?;
+    if ws.silent_seconds <= ws.ping_seconds {
+        let reason = format!(
+            "is {}, so that no answer to a ping could come in time: ping_seconds is {}",
+            ws.silent_seconds, ws.ping_seconds
+        );
+        return Err(bad("ws.silent_seconds", reason));
     }
     Ok(())
 }

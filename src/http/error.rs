@@ -41,6 +41,9 @@ struct Told {
 }
 
 impl ApiError {
+    /// The time after which there is likely to be room again that others take up now.
+    pub const SOON: Duration = Duration::from_secs(RETRY_AFTER_S as u64);
+
     /// An error of this status, code word and sentence.
     pub fn new(
         status: StatusCode,

@@ -46,6 +46,55 @@ pub struct Limits {
     pub stop_grace: Duration,
     /// What a request to generate may ask for; beyond it 400.
     pub prompts: request::Limits,
+    /// What a WebSocket may hold.
+    pub sockets: SocketLimits,
+}
+
+/// Limits of WebSockets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SocketLimits {
+    /// Open sockets; beyond it 503. Default 256: half of the connections.
+    pub sockets_max: usize,
+    /// Open sockets of one address (IPv6: of one /64 network, which one client usually has);
+    /// beyond it 429. Default 64.
+    pub per_client_max: usize,
+    /// Bytes of a message from a client; beyond it the socket is closed with code 1009. Default
+    /// 64 KiB: a prompt of ordinary length.
+    pub message_bytes_max: usize,
+    /// Topics that one socket may follow; beyond it `TOO_MANY_SUBSCRIPTIONS`. Default 8.
+    pub subscriptions_max: usize,
+    /// Calls in flight; beyond it `TOO_MANY_CALLS`. Default 16.
+    pub calls_max: usize,
+    /// Generations in flight; beyond it `TOO_MANY_GENERATIONS`. Default 4.
+    pub generations_max: usize,
+    /// Frames that wait for the client to read. Then neither its frames nor answers nor events are
+    /// taken, until one has left. Default 256.
+    pub queue_frames_max: usize,
+    /// A client that takes not one frame for so long is closed. Default 20 s. The connection's own
+    /// [`Limits::write_timeout`] holds too.
+    pub send_timeout: Duration,
+    /// Time between pings. Default 20 s.
+    pub ping_every: Duration,
+    /// A client of which no frame comes for so long, not even the answer to a ping, is closed.
+    /// Default 45 s: two pings and their answers.
+    pub silent_timeout: Duration,
+}
+
+impl Default for SocketLimits {
+    fn default() -> Self {
+        Self {
+            sockets_max: 256,
+            per_client_max: 64,
+            message_bytes_max: 64 * 1024,
+            subscriptions_max: 8,
+            calls_max: 16,
+            generations_max: 4,
+            queue_frames_max: 256,
+            send_timeout: Duration::from_secs(20),
+            ping_every: Duration::from_secs(20),
+            silent_timeout: Duration::from_secs(45),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -64,6 +113,7 @@ impl Default for Limits {
             generate_timeout: Duration::from_secs(120),
             stop_grace: Duration::from_secs(14),
             prompts: request::Limits::default(),
+            sockets: SocketLimits::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use hyper::StatusCode;
@@ -14,7 +14,7 @@ use crate::http::observe::observe;
 use crate::http::server::Peer;
 use crate::http::{
     actors, audit, body, constitution, envelope, gates, health, identity, inference, metrics,
-    status, token,
+    status, token, ws,
 };
 use crate::messages::addr::Deadline;
 
@@ -37,7 +37,8 @@ const ENVELOPE_VERIFY: &str = "/api/v1/pci/envelope/verify";
 const GATES_CHECK: &str = "/api/v1/pci/gates/check";
 const MODELS: &str = "/api/v1/inference/models";
 const TIER: &str = "/api/v1/inference/tier";
-const GENERATE: &str = "/api/v1/inference/generate";
+pub(super) const GENERATE: &str = "/api/v1/inference/generate";
+const WS: &str = "/api/v1/ws";
 const IDENTITY_GENERATE: &str = "/api/v1/identity/generate";
 const IDENTITY_ACTIVATE: &str = "/api/v1/identity/activate";
 const IDENTITY_ROTATE: &str = "/api/v1/identity/rotate";
@@ -49,7 +50,7 @@ const TOKEN_ROTATE: &str = "/api/v1/token/rotate";
 const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 25] = [
+pub const ROUTES: [(&str, Class); 26] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -66,6 +67,7 @@ pub const ROUTES: [(&str, Class); 25] = [
     (MODELS, Class::Read),
     (TIER, Class::Read),
     (GENERATE, Class::Act),
+    (WS, Class::Act),
     (IDENTITY_GENERATE, Class::Privileged),
     (IDENTITY_ACTIVATE, Class::Privileged),
     (IDENTITY_ROTATE, Class::Privileged),
@@ -79,14 +81,27 @@ pub const ROUTES: [(&str, Class); 25] = [
 
 /// The whole HTTP interface.
 pub fn router(app: App) -> Router {
+    // A socket's calls go to all other routes, by the same layers.
+    let callable = layered(&app, operations(&app));
+    let sockets = of_class(&app, Class::Act, ws::routes(WS, callable, &app.limits.sockets))
+        .route_layer(from_fn(ws::bearer));
+    layered(&app, operations(&app).merge(sockets))
+}
+
+fn operations(app: &App) -> Router<App> {
     Router::new()
-        .merge(of_class(&app, Class::Open, open()))
-        .merge(of_class(&app, Class::Read, read()))
-        .merge(of_class(&app, Class::Act, act()))
-        .merge(of_class(&app, Class::Privileged, privileged()))
+        .merge(of_class(app, Class::Open, open()))
+        .merge(of_class(app, Class::Read, read()))
+        .merge(of_class(app, Class::Act, act()))
+        .merge(of_class(app, Class::Privileged, privileged()))
+}
+
+/// What goes around every route.
+fn layered(app: &App, routes: Router<App>) -> Router {
+    routes
         .fallback(async || ApiError::from_status(StatusCode::NOT_FOUND))
         .layer(from_fn_with_state(app.clone(), observe))
-        .with_state(app)
+        .with_state(app.clone())
 }
 
 fn open() -> Router<App> {

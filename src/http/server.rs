@@ -23,17 +23,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt;
 
 use crate::http::bare::{Spoken, Watched, refusal};
 use crate::http::error::ApiError;
 use crate::http::guarded::Guarded;
 use crate::http::limits::Limits;
-use crate::http::patient::{Pace, Patient, Waits};
-use crate::http::peers::Peers;
+use crate::http::patient::{InFlight, Pace, Patient, Waits};
+use crate::http::peers::{Admission, Peers};
 use crate::http::request_id::RequestId;
 use crate::http::tls::Tls;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Raised};
 
 /// Pause after an accept that failed for want of something, mostly open files: trying at once
 /// again would only burn the CPU that could free some.
@@ -53,6 +54,42 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Who is at the other end of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
+
+/// The place of a connection among those that may be open; lent to each of its requests.
+#[derive(Clone, Debug)]
+pub(super) struct Place(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    pace: Arc<Pace>,
+    steps: watch::Receiver<u64>,
+    connections: TaskTracker,
+    _open: Raised,
+    _admission: Admission,
+}
+
+/// A connection that is no longer one of requests. Until this is dropped it counts as open, a drain
+/// waits for it, and its peer may be silent for as long as it likes.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// Changes once when the connection is to end, and once more when it is cut.
+    pub(super) steps: watch::Receiver<u64>,
+    _pace: InFlight,
+    _token: TaskTrackerToken,
+    _place: Place,
+}
+
+impl Place {
+    /// Keeps the connection for something else.
+    pub(super) fn keep(self) -> Kept {
+        Kept {
+            steps: self.0.steps.clone(),
+            _pace: self.0.pace.begin(),
+            _token: self.0.connections.token(),
+            _place: self,
+        }
+    }
+}
 
 /// Whether the node still wants new work. Turned off before the listener stops, so that whoever
 /// sends work elsewhere can.
@@ -228,20 +265,25 @@ impl Inner {
         let Some(admission) = self.peers.admit(peer.0.ip(), permit) else {
             return self.turn_away(&stream, peer);
         };
-        let open = self.metrics.connection_opened();
+        let place = Place(Arc::new(Held {
+            pace: Arc::default(),
+            steps: self.steps.subscribe(),
+            connections: self.connections.clone(),
+            _open: self.metrics.connection_opened(),
+            _admission: admission,
+        }));
         // An answer is written whole, so waiting for more to send along gains nothing.
         let _ = stream.set_nodelay(true);
-        let steps = self.steps.subscribe();
-        let (app, limits) = (self.app.clone(), &self.limits);
+        let (app, limits, metrics) = (self.app.clone(), &self.limits, self.metrics.clone());
         let serving: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>> = match self.tls.get()
         {
-            None => Box::pin(serve(stream, peer, app, limits, self.metrics.clone(), steps)),
+            None => Box::pin(serve(stream, peer, app, limits, metrics, place)),
             Some(tls) => {
                 let greeting = timeout(limits.header_timeout, tls.acceptor().accept(stream));
-                let (limits, metrics) = (limits.clone(), self.metrics.clone());
+                let limits = limits.clone();
                 Box::pin(async move {
                     match greeting.await {
-                        Ok(Ok(stream)) => serve(stream, peer, app, &limits, metrics, steps).await,
+                        Ok(Ok(stream)) => serve(stream, peer, app, &limits, metrics, place).await,
                         Ok(Err(error)) => {
                             tracing::debug!(peer = %peer.0, %error, "no TLS");
                             Ok(())
@@ -255,7 +297,6 @@ impl Inner {
             if let Err(error) = serving.await {
                 tracing::debug!(peer = %peer.0, error = %Chain(&error), "connection ended");
             }
-            drop((open, admission));
         });
     }
 
@@ -287,20 +328,21 @@ fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     app: Router,
     limits: &Limits,
     metrics: Metrics,
-    mut steps: watch::Receiver<u64>,
+    place: Place,
 ) -> impl Future<Output = hyper::Result<()>> + Send + 'static + use<S> {
     let waits = Waits {
         header: limits.header_timeout,
         idle: limits.idle_timeout,
         write: limits.write_timeout,
     };
-    let pace = Arc::new(Pace::default());
+    let pace = Arc::clone(&place.0.pace);
     let newcomer = Arc::clone(&pace);
+    let mut steps = place.0.steps.clone();
     let service = {
         let pace = Arc::clone(&pace);
         hyper::service::service_fn(move |request| {
             let in_flight = pace.begin();
-            let answer = app.clone().oneshot(with_peer(request, peer, &pace));
+            let answer = app.clone().oneshot(with_peer(request, peer, &place));
             async move {
                 let response = answer.await.unwrap_or_else(|never: Infallible| match never {});
                 Ok::<_, Infallible>(response.map(|body| Guarded::new(body, in_flight)))
@@ -316,7 +358,7 @@ fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             .max_buf_size(BUFFER_BYTES_MAX);
         let patient = Patient::new(stream, Arc::clone(&pace), waits);
         let io = TokioIo::new(Spoken::new(patient, pace, metrics));
-        let mut connection = pin!(builder.serve_connection(io, service));
+        let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
         tokio::select! {
             ended = connection.as_mut() => return ended,
             _ = steps.changed() => {}
@@ -335,9 +377,11 @@ fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-fn with_peer(request: Request<Incoming>, peer: Peer, pace: &Arc<Pace>) -> Request<Body> {
-    let mut request = request.map(|body| Body::new(Watched::new(body, Arc::clone(pace))));
+fn with_peer(request: Request<Incoming>, peer: Peer, place: &Place) -> Request<Body> {
+    let pace = Arc::clone(&place.0.pace);
+    let mut request = request.map(|body| Body::new(Watched::new(body, pace)));
     request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(place.clone());
     request
 }
 

@@ -1,20 +1,86 @@
-//! What becomes of the node's actors, for whoever wants to know. Calls go down the tree, events go
-//! up.
+//! What happens in the node, for whoever wants to know. Calls go down the tree, events go up.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
+use serde::{Serialize, Serializer};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::clock;
 use crate::messages::addr::ActorName;
 
-/// Events a slow subscriber may be behind before it loses the oldest. An event is small, so this
-/// is some hundred kilobytes, and at one event a millisecond a second of lag.
+/// Events of a topic that a slow subscriber may be behind before it loses the oldest. An event is
+/// small, so this is some hundred kilobytes, and at one event a millisecond a second of lag.
 pub const BEHIND_MAX: usize = 1024;
 
-/// How an actor changed.
+/// What an event is about. Events of one topic keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// Actors that start, fail and come back.
+    Actors,
+    /// Generations of text.
+    Inference,
+    /// Envelopes made, verified and refused.
+    Envelopes,
+    /// Peers that come and go.
+    Federation,
+    /// Proposals and decisions.
+    Consensus,
+    /// Patterns that are learned.
+    Patterns,
+}
+
+impl Topic {
+    /// Every topic with the name that subscribers use. A topic needs a line here, an arm in
+    /// [`Event::topic`], and [`Events::announce`] where its publisher is made.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::Actors, "actors"),
+        (Self::Inference, "inference"),
+        (Self::Envelopes, "envelopes"),
+        (Self::Federation, "federation"),
+        (Self::Consensus, "consensus"),
+        (Self::Patterns, "patterns"),
+    ];
+
+    /// The topic of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(topic, _)| *topic)
+    }
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// Something that happened. Its JSON is what subscribers read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Event {
+    /// An actor changed its state.
+    Actor(ActorEvent),
+    /// A generation began or ended.
+    Inference(InferenceEvent),
+    /// An envelope was made or judged.
+    Envelope(EnvelopeEvent),
+}
+
+impl Event {
+    /// What it is about.
+    pub fn topic(&self) -> Topic {
+        match self {
+            Self::Actor(_) => Topic::Actors,
+            Self::Inference(_) => Topic::Inference,
+            Self::Envelope(_) => Topic::Envelopes,
+        }
+    }
+}
+
+/// How an actor changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Change {
     /// Its first incarnation came up.
     Started,
@@ -38,62 +104,171 @@ impl Change {
     }
 }
 
-/// An actor changed its state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// 1 for the first event of the node, then without a gap.
-    pub seq: u64,
-    /// When, as milliseconds since the Unix epoch.
-    pub at_ms: u64,
-    /// Which actor.
+/// What became of an actor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ActorEvent {
+    /// Which one.
+    #[serde(rename = "name", serialize_with = "as_text")]
     pub actor: ActorName,
     /// What happened to it.
+    #[serde(rename = "what")]
     pub change: Change,
     /// The incarnation it happened to.
     pub incarnation: u64,
     /// Why, if it failed.
-    pub reason: Option<Arc<str>>,
+    pub reason: Option<String>,
+}
+
+/// What became of a generation. Neither prompt nor text is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum InferenceEvent {
+    /// The router took it up.
+    Began {
+        /// Names the request, as in its answer.
+        request_id: String,
+    },
+    /// It was answered.
+    Finished {
+        /// Names the request.
+        request_id: String,
+        /// The tier that answered.
+        tier: &'static str,
+        /// The model that answered.
+        model: String,
+        /// From the arrival at the router to the sealed answer, in milliseconds.
+        ms: u64,
+        /// Tokens generated.
+        tokens: usize,
+    },
+    /// The gates refused the prompt or the answer.
+    Refused {
+        /// Names the request.
+        request_id: String,
+        /// The first gate's code.
+        code: &'static str,
+    },
+    /// There was no answer.
+    Failed {
+        /// Names the request.
+        request_id: String,
+        /// Why: `unavailable`, `busy`, `too_long`, `unknown_model`, `timeout`, `cancelled` (the
+        /// caller left) or `failed`.
+        code: &'static str,
+    },
+}
+
+/// What became of an envelope. Its payload is not told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum EnvelopeEvent {
+    /// It was sealed here and is on disk.
+    Made {
+        /// Its id, as text.
+        id: String,
+    },
+    /// It was checked and is valid.
+    Verified {
+        /// Its id, as text.
+        id: String,
+        /// Whether its nonce was recorded too.
+        consumed: bool,
+    },
+    /// It was checked and is not valid.
+    Refused {
+        /// The reject code's name.
+        code: &'static str,
+    },
+}
+
+/// An event as the subscribers of its topic receive it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Counts the events of the topic, from 1 at the node's start and without a gap.
+    pub seq: u64,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What happened.
+    pub event: Event,
 }
 
 /// Where events are published and subscribed to; outlives every actor. Publishing never waits for
-/// a reader.
+/// a subscriber.
 #[derive(Clone, Debug)]
 pub struct Events(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The number of the last event. Held while it is sent, so that events come in their order.
-    last: Mutex<u64>,
-    sender: broadcast::Sender<Event>,
+    topics: Box<[Channel]>,
     missed: Counter,
+}
+
+/// The events of one topic.
+#[derive(Debug)]
+struct Channel {
+    told: broadcast::Sender<Told>,
+    /// The number of the last one. Held while one is sent, so that numbers come in order.
+    last: Mutex<u64>,
+    has_publisher: AtomicBool,
 }
 
 impl Events {
     /// Events of a node whose slow subscribers are counted in `missed`.
     pub fn new(missed: Counter) -> Self {
-        let (sender, _) = broadcast::channel(BEHIND_MAX);
-        Self(Arc::new(Inner { last: Mutex::new(0), sender, missed }))
+        let channel = |_| Channel {
+            told: broadcast::channel(BEHIND_MAX).0,
+            last: Mutex::new(0),
+            has_publisher: AtomicBool::new(false),
+        };
+        Self(Arc::new(Inner { topics: Topic::ALL.iter().map(channel).collect(), missed }))
     }
 
-    /// Tells every subscriber, if there are any.
-    pub fn publish(
-        &self,
-        at_ms: u64,
-        actor: ActorName,
-        change: Change,
-        incarnation: u64,
-        reason: Option<Arc<str>>,
-    ) {
-        let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Tells every subscriber, if there are any, of what happens now.
+    pub fn publish(&self, event: Event) {
+        self.publish_of(clock::shown_ms(), event);
+    }
+
+    /// Tells every subscriber, if there are any, of what happened at `at_ms` (since the Unix epoch).
+    pub fn publish_of(&self, at_ms: u64, event: Event) {
+        let channel = self.channel(event.topic());
+        // A number is whole whoever panicked while it was held.
+        let mut last = channel.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last += 1;
-        let event = Event { seq: *last, at_ms, actor, change, incarnation, reason };
-        // Fails only when nobody listens.
-        let _ = self.0.sender.send(event);
+        if channel.told.receiver_count() > 0 {
+            // Fails only when nobody listens any more.
+            let _ = channel.told.send(Told { seq: *last, at_ms, event });
+        }
     }
 
-    /// Events from now on.
-    pub fn subscribe(&self) -> Subscription {
-        Subscription { receiver: self.0.sender.subscribe(), missed: self.0.missed.clone() }
+    /// Says that something in this node publishes events of these topics.
+    pub fn announce(&self, topics: impl IntoIterator<Item = Topic>) {
+        for topic in topics {
+            self.channel(topic).has_publisher.store(true, Ordering::Release);
+        }
+    }
+
+    /// Events of one topic from now on, whether or not anything publishes any yet.
+    pub fn subscribe(&self, topic: Topic) -> Subscription {
+        let receiver = self.channel(topic).told.subscribe();
+        Subscription { receiver, missed: self.0.missed.clone() }
+    }
+
+    /// Events of one topic from now on, unless nothing publishes any.
+    pub fn follow(&self, topic: Topic) -> Option<Subscription> {
+        self.has_publisher(topic).then(|| self.subscribe(topic))
+    }
+
+    /// Topics that something publishes.
+    pub fn announced(&self) -> impl Iterator<Item = Topic> {
+        Topic::ALL.iter().map(|(topic, _)| *topic).filter(|topic| self.has_publisher(*topic))
+    }
+
+    fn has_publisher(&self, topic: Topic) -> bool {
+        self.channel(topic).has_publisher.load(Ordering::Acquire)
+    }
+
+    fn channel(&self, topic: Topic) -> &Channel {
+        &self.0.topics[topic as usize]
     }
 }
 
@@ -101,15 +276,15 @@ impl Events {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// The next event.
-    Event(Event),
+    Told(Told),
     /// So many events were lost because the subscriber was too slow; the next is the oldest kept.
     Missed(u64),
 }
 
-/// One subscriber. It holds no more than [`BEHIND_MAX`] events, and nobody up.
+/// One subscriber to a topic. It holds no more than [`BEHIND_MAX`] events, and nobody up.
 #[derive(Debug)]
 pub struct Subscription {
-    receiver: broadcast::Receiver<Event>,
+    receiver: broadcast::Receiver<Told>,
     missed: Counter,
 }
 
@@ -117,7 +292,7 @@ impl Subscription {
     /// Waits for what is next; `None` when the node has gone. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Heard> {
         match self.receiver.recv().await {
-            Ok(event) => Some(Heard::Event(event)),
+            Ok(told) => Some(Heard::Told(told)),
             Err(RecvError::Lagged(missed)) => {
                 self.missed.inc_by(missed);
                 Some(Heard::Missed(missed))
@@ -127,46 +302,9 @@ impl Subscription {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn publish(events: &Events, incarnation: u64) {
-        events.publish(7, "one".into(), Change::Restarted, incarnation, None);
-    }
-
-    #[tokio::test]
-    async fn a_slow_reader_holds_nobody_up_and_hears_what_it_missed() {
-        let missed = Counter::default();
-        let events = Events::new(missed.clone());
-        let mut slow = events.subscribe();
-        let behind = BEHIND_MAX as u64;
-        // Never waits, whoever reads: there is no await in it.
-        (0..behind + 10).for_each(|incarnation| publish(&events, incarnation));
-        assert_eq!(slow.next().await, Some(Heard::Missed(10)));
-        assert_eq!(missed.get(), 10);
-        for seq in 11..=behind + 10 {
-            let Some(Heard::Event(event)) = slow.next().await else { panic!("{seq}") };
-            assert_eq!((event.seq, event.incarnation), (seq, seq - 1));
-        }
-        drop(events);
-        assert_eq!(slow.next().await, None);
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn events_come_in_the_order_of_their_numbers_from_whatever_thread() {
-        let events = Events::new(Counter::default());
-        let mut reader = events.subscribe();
-        let publishers = (0..4).map(|_| {
-            let events = events.clone();
-            tokio::spawn(async move { (0..200).for_each(|number| publish(&events, number)) })
-        });
-        for publisher in publishers.collect::<Vec<_>>() {
-            publisher.await.unwrap();
-        }
-        for seq in 1..=800 {
-            let Some(Heard::Event(event)) = reader.next().await else { panic!("{seq}") };
-            assert_eq!(event.seq, seq);
-        }
-    }
+fn as_text<S: Serializer>(name: &ActorName, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name.as_str())
 }
+
+#[cfg(test)]
+mod tests;

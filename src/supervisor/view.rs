@@ -4,10 +4,9 @@ use tracing::{info, warn};
 
 use super::child::Order;
 use super::{Myself, State, Supervisor};
-use crate::clock;
 use crate::domain::restart::Standing;
 use crate::messages::addr::{Deadline, Mail, Message, Work};
-use crate::messages::event::Change;
+use crate::messages::event::{ActorEvent, Change, Event};
 use crate::messages::supervisor::{
     ActorInfo, ActorState, DrillError, Failure, Fault, SupervisorMsg,
 };
@@ -126,12 +125,14 @@ impl Supervisor {
     pub(super) fn tell(&self, child: usize, generation: u64, change: Change) {
         let name = self.children[child].name.clone();
         info!(actor = name.as_str(), incarnation = generation, "actor {}", change.as_str());
-        self.settings.events.publish(clock::shown_ms(), name, change, generation, None);
+        let event = ActorEvent { actor: name, change, incarnation: generation, reason: None };
+        self.settings.events.publish(Event::Actor(event));
     }
 
     pub(super) fn tell_failure(&self, child: usize, generation: u64, failure: &Failure) {
         let name = self.children[child].name.clone();
-        let reason = Some(failure.text.as_str().into());
-        self.settings.events.publish(failure.at_ms, name, Change::Failed, generation, reason);
+        let (change, reason) = (Change::Failed, Some(failure.text.clone()));
+        let event = ActorEvent { actor: name, change, incarnation: generation, reason };
+        self.settings.events.publish_of(failure.at_ms, Event::Actor(event));
     }
 }

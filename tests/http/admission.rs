@@ -20,6 +20,7 @@ fn method_of(path: &str) -> Method {
         "/envelope/{id}",
         "/envelopes",
         "/identity",
+        "/ws",
     ];
     if is_read.iter().any(|end| path.ends_with(end)) { Method::GET } else { Method::POST }
 }
@@ -149,7 +150,6 @@ async fn what_is_not_there_is_said_in_json() {
         "/api/v1/health/",
         "/api/v1/nothing",
         "/api/v1/federation/status",
-        "/api/v1/ws",
         "/openapi.json",
         "/v1/chat/completions",
         "/%00",

@@ -35,6 +35,7 @@ pub(crate) struct Door {
     pub(crate) router: Router,
     pub(crate) token: String,
     pub(crate) metrics: Metrics,
+    pub(crate) readiness: Readiness,
     data_dir: tempfile::TempDir,
 }
 
@@ -98,6 +99,7 @@ pub(crate) fn roster(metrics: &Metrics) -> Roster {
 pub(crate) fn door_over(roster: Roster, metrics: Metrics, mode: Mode, limits: Limits) -> Door {
     let data_dir = tempfile::tempdir().unwrap();
     let token = token::open(data_dir.path()).unwrap();
+    let readiness = Readiness::default();
     let origins = ["https://console.example".to_owned()];
     let app = App::new(Parameters {
         roster,
@@ -105,13 +107,13 @@ pub(crate) fn door_over(roster: Roster, metrics: Metrics, mode: Mode, limits: Li
         auth: Auth::new(mode, token.clone()),
         origins: Origins::new(&["node.example".to_owned()], &origins).unwrap(),
         limits,
-        readiness: Readiness::default(),
+        readiness: readiness.clone(),
         started: tokio::time::Instant::now(),
         data_dir: data_dir.path().to_owned(),
         has_drills: false,
     });
     let token = token.expose().to_owned();
-    Door { router: router(app), token, metrics, data_dir }
+    Door { router: router(app), token, metrics, readiness, data_dir }
 }
 
 impl Door {

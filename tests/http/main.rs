@@ -7,6 +7,8 @@ mod bodies;
 mod connections;
 mod door;
 mod limits;
+#[path = "../live/mod.rs"]
+mod live;
 mod matrix;
 mod refusals;
 mod resources;
@@ -15,3 +17,4 @@ mod stream;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod ws;

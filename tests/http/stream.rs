@@ -25,9 +25,9 @@ use crate::support::{SECOND, permanent, root, settings};
 
 /// Does as the prompt says: `count`, `hang`, `fail` or `fail later`.
 #[derive(Clone, Debug)]
-struct Scripted {
+pub(crate) struct Scripted {
     /// Told when a hanging generation is given up.
-    stopped: Arc<Notify>,
+    pub(crate) stopped: Arc<Notify>,
 }
 
 impl Actor for Scripted {

@@ -99,7 +99,7 @@ impl<'r> Attempts<'r> {
     fn failed(&mut self, error: BackendError) -> Result<(), InferenceError> {
         let backend = self.done.last().map_or("", |attempt| attempt.backend.as_str());
         self.said.push(format!("{backend}: {error}"));
-        if self.has_shown {
+        if self.has_shown && error != BackendError::Cancelled {
             return Err(InferenceError::Failed(format!("the answer broke off: {error}")));
         }
         match error {
