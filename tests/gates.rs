@@ -122,6 +122,8 @@ async fn trust_that_was_lost_stays_lost_over_restarts() {
     let Court { root, gates, dir } = court;
     root.shutdown(5 * SECOND).await;
     drop((root, gates));
+    // Whoever still ends holds it a moment longer.
+    until(|| Store::open(dir.path(), 0).is_ok()).await;
     let court = court_in(dir, Constitution::default(), None).await;
     let receipt = court.admit(1, "hello").await;
     assert_eq!(receipt.code(), Some(RejectCode::RejectGateRate));

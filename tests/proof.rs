@@ -401,7 +401,7 @@ async fn near_a_full_disk_no_envelope_is_made_and_consuming_goes_on() {
 #[tokio::test]
 async fn a_harmful_message_is_refused_and_its_sender_pays_once_for_it() {
     let desk = desk().await;
-    let leak = json!({ "note": "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY\n\
+    let leak = json!({ "note": "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp\n\
                                 -----END PRIVATE KEY-----\n" });
     let bad = desk.create(&draft(1, leak.clone())).await.unwrap();
     assert!(desk.verify(&bad.json).await.is_valid(), "verifying judges no content");

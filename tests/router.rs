@@ -15,6 +15,7 @@ use bizra_omega::adapters::store::Store;
 use bizra_omega::domain::constitution::{Constitution, DEFAULT_TOML};
 use bizra_omega::domain::digest::domain_separated_digest;
 use bizra_omega::domain::envelope::{Draft, EnvelopeId, Sealed};
+use bizra_omega::domain::identity::NodeKey;
 use bizra_omega::domain::inference::request::{Limits, RawRequest};
 use bizra_omega::domain::inference::{
     BackendError, FinishReason, Generated, InferenceError, ModelInfo, Tier,
@@ -23,7 +24,7 @@ use bizra_omega::domain::reject::RejectCode;
 use bizra_omega::domain::restart::Strategy;
 use bizra_omega::messages::addr::{Addr, Deadline};
 use bizra_omega::messages::backend::BackendMsg;
-use bizra_omega::messages::envelope::EnvelopeMsg;
+use bizra_omega::messages::envelope::{EnvelopeMsg, Issuer};
 use bizra_omega::messages::inference_router::{Answer, InferenceMsg, Recommendation};
 use bizra_omega::supervisor::{ChildSpec, Root};
 use serde_json::json;
@@ -134,7 +135,15 @@ impl Actor for Notary {
     }
 
     async fn handle(&self, message: EnvelopeMsg, _: Turn, (): &mut ()) -> Result<(), Failure> {
-        let EnvelopeMsg::Create { draft, reply } = message else { panic!("only sealing is asked") };
+        let (draft, reply) = match message {
+            EnvelopeMsg::Create { draft, reply } => (draft, reply),
+            EnvelopeMsg::Issuer { reply } => {
+                let active = *NodeKey::from_secret(&[7; 32]).public_key();
+                reply.send(Ok(Issuer { active, known: vec![active], is_ready: true }));
+                return Ok(());
+            }
+            other => panic!("{other:?}"),
+        };
         let json = json!({ "payload": draft.payload, "gates": draft.gates });
         let sealed = Sealed { id: draft.id, json: Arc::new(json) };
         self.drafts.lock().unwrap().push(*draft);
@@ -273,7 +282,15 @@ async fn the_proof_holds_hashes_attempts_text_and_both_receipts() {
     assert_eq!(gates["system"]["input_hash"], hash("be brief"));
     assert_eq!(gates["output"]["input_hash"], hash("hello"));
     assert_eq!(gates["output"]["profile"], "inference-output");
-    assert_eq!(gates["output"]["gates"][1]["source"], "unavailable");
+    let of = |gate: &str| {
+        let gates = gates["output"]["gates"].as_array().unwrap();
+        gates.iter().find(|verdict| verdict["gate"] == gate).unwrap().clone()
+    };
+    assert_eq!((&of("harm")["score"], &of("harm")["source"]), (&json!(0.0), &json!("measured")));
+    assert_eq!(of("snr")["source"], "unavailable", "one word cannot be measured");
+    assert_eq!(of("ihsan")["evidence"]["coverage"], 0.56);
+    let fate = &of("fate")["evidence"];
+    assert_eq!((&fate["holds"], &fate["missing"]), (&json!(true), &json!([])), "{fate}");
 }
 
 #[tokio::test]
@@ -404,13 +421,13 @@ async fn what_the_gates_refuse_reaches_nobody() {
     let strict = Constitution::parse("strict", &strict).unwrap();
     let house = furnish(std::slice::from_ref(&edge), strict).await;
     let error = house.generate(None).await.unwrap_err();
-    let reason = "the ihsan score is missing".to_owned();
+    let reason = "the ihsan score is missing: nothing but safety is verified".to_owned();
     assert_eq!(error, InferenceError::Refused { code: RejectCode::RejectGateIhsan, reason });
     assert_eq!(edge.left(), 1, "the model was not asked");
 
     // The same after the model spoke: only the profile for answers is strict.
     let (input, output) = DEFAULT_TOML.split_once("[profiles.inference-output]").unwrap();
-    let output = output.replace("ihsan = \"advisory\"", "ihsan = \"strict\"");
+    let output = output.replace("snr = \"advisory\"", "snr = \"strict\"");
     let text = format!("{input}[profiles.inference-output]{output}");
     let strict = Constitution::parse("strict", &text).unwrap();
     let house = furnish(std::slice::from_ref(&edge), strict).await;

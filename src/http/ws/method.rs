@@ -10,7 +10,17 @@ use crate::http::router::ROUTES;
 const BASE: &str = "/api/v1/";
 
 /// Operations that are read; the others are posted. A path that takes both is called by its verb.
-const READ: [&str; 6] = ["health", "status", "metrics", "actors", "constitution", "models"];
+const READ: [&str; 9] = [
+    "health",
+    "status",
+    "metrics",
+    "actors",
+    "constitution",
+    "models",
+    "identity",
+    "envelopes",
+    "{id}",
+];
 
 /// Characters of a part of a path that parameters give.
 const PART_CHARS_MAX: usize = 64;

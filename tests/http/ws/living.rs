@@ -146,14 +146,20 @@ async fn every_operation_is_a_method_and_keeps_its_class() {
         let Some(path) = path.strip_prefix("/api/v1/").filter(|path| *path != "ws") else {
             continue;
         };
-        let words = path.replace("/{name}", "").replace('/', ".");
-        let params = if path.contains("{name}") { json!({ "name": "none" }) } else { json!({}) };
-        let told = with.call(&words, params.clone()).await;
-        let wrong = ["UNKNOWN_METHOD", "METHOD_NOT_ALLOWED", "NOT_FOUND", "UNAUTHORIZED"];
-        assert!(
-            !told.as_ref().is_err_and(|code| wrong.contains(&code.as_str())),
-            "{path}: {told:?}"
-        );
+        let words = path.replace("/{name}", "").replace("/{id}", "").replace('/', ".");
+        let params = match path.split(['{', '}']).nth(1) {
+            Some(part) => json!({ part: "none" }),
+            None => json!({}),
+        };
+        // Rotating the token is for the one who knows it, and what it knows is then no more.
+        if path != "token/rotate" {
+            let told = with.call(&words, params.clone()).await;
+            let wrong = ["UNKNOWN_METHOD", "METHOD_NOT_ALLOWED", "NOT_FOUND", "UNAUTHORIZED"];
+            assert!(
+                !told.as_ref().is_err_and(|code| wrong.contains(&code.as_str())),
+                "{path}: {told:?}"
+            );
+        }
         let told = without.call(&words, params).await;
         let is_refused = told.is_err_and(|code| code == "UNAUTHORIZED");
         assert_eq!(is_refused, class == Class::Privileged, "{path}");
