@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(change.standing.trust, Score::ZERO);
         let refusal = Refusal::Trust { trust: Score::ZERO, minimum: score(0.25) };
         assert_eq!(change.standing.refusal(NOW, &terms()), Some(refusal));
-        assert_eq!(change.standing.refusal(NOW + DAY_MS / 2 - 1000, &terms()).is_some(), true);
+        assert!(change.standing.refusal(NOW + DAY_MS / 2 - 1000, &terms()).is_some());
         assert_eq!(change.standing.refusal(NOW + DAY_MS / 2, &terms()), None);
         assert_eq!(change.standing.trust_at(NOW + 3 * DAY_MS, &terms()), Score::ONE);
         assert_eq!(book.standing(&sender(2)).refusal(NOW, &terms()), None, "nobody else pays");

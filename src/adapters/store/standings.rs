@@ -6,10 +6,12 @@ use super::{Op, Store, StoreError, unless_absent};
 use crate::domain::score::Score;
 use crate::domain::trust::{Change, SENDERS_MAX, SenderKey, Standing};
 
+/// The bits of a double, and two times.
+type Row = (u64, i64, i64);
+
 /// Public key to trust (the bits of a double), since when, and the end of the cooldown; times in
 /// milliseconds since the Unix epoch.
-const STANDINGS: TableDefinition<'_, &SenderKey, (u64, i64, i64)> =
-    TableDefinition::new("standings");
+const STANDINGS: TableDefinition<'_, &SenderKey, Row> = TableDefinition::new("standings");
 
 impl Store {
     /// Reads every standing, at most [`SENDERS_MAX`]. Reads the disk: not for a thread that must not
@@ -18,7 +20,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Read`], also if an entry holds no score.
     pub fn load_standings(&self) -> Result<Vec<(SenderKey, Standing)>, StoreError> {
-        let load = || -> Result<Vec<(SenderKey, (u64, i64, i64))>, redb::Error> {
+        let load = || -> Result<Vec<(SenderKey, Row)>, redb::Error> {
             let read = self.db.begin_read()?;
             let Some(table) = unless_absent(read.open_table(STANDINGS))? else {
                 return Ok(Vec::new());

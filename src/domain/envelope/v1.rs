@@ -2,7 +2,7 @@
 //!
 //! Existing nodes hash and sign text as `serde_json` writes it: the payload with its keys sorted by
 //! code point, the header with its fields in one fixed order. The signature is that of
-//! `identity.sign`. Every check of 2.0 is made that the form allows; [`SIGNATURE_NOTE`] says what it
+//! `identity.sign`. Every check of 2.0 is made that the form allows; `SIGNATURE_NOTE` says what it
 //! does not.
 
 use serde::Serialize;
