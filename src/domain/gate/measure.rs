@@ -69,7 +69,8 @@ impl<'i> Measures<'i> {
     ) -> Result<Result<Snr, Unmeasured>, Overdue> {
         // A word and what separates it from the next take two bytes at least.
         if self.content.len() < 2 * snr::WORDS_MIN {
-            return Ok(Err(Unmeasured::TooShort { words: 0 }));
+            let words = self.raw().split_whitespace().count();
+            return Ok(Err(Unmeasured::TooShort { words }));
         }
         let sources: Vec<&str> = self.facts.sources.iter().map(String::as_str).collect();
         match snr::measure(&self.text(Keys::LeftOut), &sources, &mut || watch.is_over()) {
