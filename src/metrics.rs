@@ -428,10 +428,10 @@ pub struct GateMeter {
 }
 
 impl GateMeter {
-    /// Counts a gate that passed.
-    pub(crate) fn passed(&self, gate: usize) {
-        if let Some(counter) = self.passed.get(gate) {
-            counter.inc();
+    /// Counts how often each gate passed, by the gate's number.
+    pub(crate) fn passed(&self, times: &[u64]) {
+        for (counter, times) in self.passed.iter().zip(times).filter(|(_, times)| **times > 0) {
+            counter.inc_by(*times);
         }
     }
 

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::cli::client::CliError;
 use crate::domain::audit::{
-    ANCHOR_NAME, Anchor, End, Event, FILE_NAME, Head, LINE_BYTES_MAX, Problem, Record,
-    archive_first, read_chain,
+    ANCHOR_NAME, Anchor, End, FILE_NAME, Head, LINE_BYTES_MAX, Problem, Record, archive_first,
+    read_chain,
 };
 use crate::domain::bytes;
 
@@ -226,17 +226,7 @@ fn place((file, line, problem): &(PathBuf, u64, String)) -> String {
 }
 
 fn record_json(record: &Record) -> Value {
-    let mut value = match &record.event {
-        Event::Call(call) => json!({
-            "event": "call",
-            "request_id": call.request_id,
-            "method": call.method,
-            "route": call.route,
-            "peer": call.peer,
-            "address": call.address,
-        }),
-        Event::Cut { bytes } => json!({ "event": "cut", "bytes": bytes }),
-    };
+    let mut value = record.event.to_json();
     value["seq"] = json!(record.seq);
     value["at"] = json!(time(record.at_ms));
     value["hash"] = json!(record.hash.to_hex());

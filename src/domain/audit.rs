@@ -149,15 +149,11 @@ pub enum End {
     },
 }
 
-impl Head {
-    /// Before the first record.
-    pub const START: Self = Self { seq: 0, hash: [0; 32] };
-
-    /// Makes the next record: one line, with its end.
-    pub fn append(&mut self, event: &Event, at_ms: i64) -> Vec<u8> {
-        let seq = self.seq + 1;
-        let mut record = match event {
-            Event::Call(call) => json!({
+impl Event {
+    /// Its members, as they stand in a record.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Call(call) => json!({
                 "event": "call",
                 "request_id": call.request_id,
                 "method": call.method,
@@ -165,8 +161,19 @@ impl Head {
                 "peer": call.peer,
                 "address": call.address,
             }),
-            Event::Cut { bytes } => json!({ "event": "cut", "bytes": bytes }),
-        };
+            Self::Cut { bytes } => json!({ "event": "cut", "bytes": bytes }),
+        }
+    }
+}
+
+impl Head {
+    /// Before the first record.
+    pub const START: Self = Self { seq: 0, hash: [0; 32] };
+
+    /// Makes the next record: one line, with its end.
+    pub fn append(&mut self, event: &Event, at_ms: i64) -> Vec<u8> {
+        let seq = self.seq + 1;
+        let mut record = event.to_json();
         record["seq"] = json!(seq);
         record["at_ms"] = json!(at_ms);
         record["prev"] = json!(bytes::to_hex(&self.hash));

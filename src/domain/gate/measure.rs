@@ -1,6 +1,8 @@
 //! What a run measures of its content, at most once each and only when a gate asks.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::str::Utf8Error;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,6 +13,9 @@ use crate::domain::ihsan::{self, Assessment};
 use crate::domain::json;
 use crate::domain::profile::Tier;
 use crate::domain::snr::{self, Snr, Unmeasured};
+
+/// JSON of this length can be without enough words and is looked at for that; longer one is read.
+const SHORT_BYTES_MAX: usize = 128;
 
 /// A gate that was given up: its tier's time was over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +43,8 @@ impl<'c> Stopwatch<'c> {
 /// One content and what was found in it so far.
 pub(super) struct Measures<'i> {
     content: &'i [u8],
+    /// The content as text, once somebody asked.
+    raw: OnceCell<Result<&'i str, Utf8Error>>,
     content_type: ContentType,
     facts: &'i Facts,
     harm: Option<Harm>,
@@ -46,7 +53,7 @@ pub(super) struct Measures<'i> {
 impl<'i> Measures<'i> {
     pub(super) fn new(input: &'i GateInput, facts: &'i Facts) -> Self {
         let GateInput { content, content_type, .. } = input;
-        Self { content, content_type: *content_type, facts, harm: None }
+        Self { content, raw: OnceCell::new(), content_type: *content_type, facts, harm: None }
     }
 
     /// Harm in the content, by the patterns of `domain::harm`.
@@ -54,7 +61,7 @@ impl<'i> Measures<'i> {
         if self.harm.is_none() {
             let text = match self.content_type {
                 // Without escapes the strings stand in the content as they are.
-                ContentType::Json if !self.content.contains(&b'\\') => self.raw(),
+                ContentType::Json if !self.has_escapes() => Cow::Borrowed(self.raw()),
                 _ => self.text(Keys::Read),
             };
             self.harm = harm::detect(&text, &mut || watch.is_over());
@@ -67,9 +74,7 @@ impl<'i> Measures<'i> {
         &self,
         watch: &mut Stopwatch<'_>,
     ) -> Result<Result<Snr, Unmeasured>, Overdue> {
-        // A word and what separates it from the next take two bytes at least.
-        if self.content.len() < 2 * snr::WORDS_MIN {
-            let words = self.raw().split_whitespace().count();
+        if let Some(words) = self.few_words() {
             return Ok(Err(Unmeasured::TooShort { words }));
         }
         let sources: Vec<&str> = self.facts.sources.iter().map(String::as_str).collect();
@@ -86,7 +91,7 @@ impl<'i> Measures<'i> {
         // Read again only for a contract: nothing else asks for the text.
         let text = (!contract.is_empty()).then(|| self.raw());
         Ok(ihsan::assess(&ihsan::Facts {
-            text: text.as_deref(),
+            text,
             tokens: self.facts.tokens,
             harm: self.harm.as_ref(),
             contract,
@@ -97,15 +102,49 @@ impl<'i> Measures<'i> {
         }))
     }
 
-    fn raw(&self) -> Cow<'i, str> {
-        // The schema gate comes first in every profile and has seen that it is UTF-8.
-        String::from_utf8_lossy(self.content)
+    /// The content as text.
+    ///
+    /// # Errors
+    /// If it is not UTF-8.
+    pub(super) fn utf8(&self) -> Result<&'i str, Utf8Error> {
+        *self.raw.get_or_init(|| std::str::from_utf8(self.content))
+    }
+
+    /// The same, where the schema gate, which is strict in every profile, has seen that it is UTF-8.
+    fn raw(&self) -> &'i str {
+        self.utf8().unwrap_or_default()
+    }
+
+    fn has_escapes(&self) -> bool {
+        self.content.contains(&b'\\')
+    }
+
+    /// The number of words in short JSON, at most, if it is plain that they are too few to be
+    /// measured, so that it need not be read: letters and digits that follow on something else begin
+    /// a word, also one of JSON's own. Text is turned away as quickly by the scorer itself.
+    fn few_words(&self) -> Option<usize> {
+        if self.content_type == ContentType::Text || self.content.len() > SHORT_BYTES_MAX {
+            return None;
+        }
+        let (mut words, mut is_inside, mut run) = (0, false, 0);
+        for byte in self.content {
+            let is_part = byte.is_ascii_alphanumeric();
+            words += usize::from(is_part && !is_inside);
+            is_inside = is_part;
+            run = if *byte <= b' ' || *byte == b'"' { 0 } else { run + 1 };
+            // To the scorer, a long run is more than one word.
+            let is_long = run >= snr::words::BLOB_MIN;
+            if words >= snr::WORDS_MIN || is_long || !byte.is_ascii() || *byte == b'\\' {
+                return None;
+            }
+        }
+        Some(words)
     }
 
     /// The text in the content: all of it, or the strings in its JSON, a line each.
     fn text(&self, keys: Keys) -> Cow<'i, str> {
         match self.content_type {
-            ContentType::Text => self.raw(),
+            ContentType::Text => Cow::Borrowed(self.raw()),
             ContentType::Json => {
                 let mut text = String::new();
                 if let Ok(value) = json::parse(self.content) {

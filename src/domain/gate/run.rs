@@ -144,9 +144,9 @@ impl Run<'_> {
             return Err(Overdue);
         }
         let fault = match self.input.content_type {
-            ContentType::Text => std::str::from_utf8(content)
-                .err()
-                .map(|error| format!("the content is not UTF-8: {error}")),
+            ContentType::Text => {
+                self.measures.utf8().err().map(|error| format!("the content is not UTF-8: {error}"))
+            }
             ContentType::Json => json::validate(content)
                 .err()
                 .map(|error| format!("the content is not I-JSON: {error}")),

@@ -432,3 +432,26 @@ fn sources_ground_a_text_and_padding_does_not() {
     let padded = format!("{text} {invented} store envelope disk crash log flushed answers");
     assert!(grounding(&padded) <= grounding(&format!("{text} {invented}")));
 }
+
+#[test]
+fn short_json_is_turned_away_only_where_its_text_would_be() {
+    let codes = |text: &str| {
+        let json = serde_json::json!({ "x": text }).to_string();
+        let of = |input| verdict_of(&check(input), Gate::Snr).source;
+        let claims = |content_type, content: String| GateInput {
+            content_type,
+            ..input(content, Some(1.0), Some(1.0))
+        };
+        (of(claims(ContentType::Json, json)), of(claims(ContentType::Text, text.to_owned())))
+    };
+    for text in [
+        "a claim",
+        "one two three four five six seven eight nine ten eleven twelve",
+        "qwrtzpsdfghjklyxcvbnmqwrtzpsdfghjklyxcvbnmqwrtzpsdfghjklyxcvbnmqwrtzpsdfghjklyxcvbnmqwrtz",
+        "a-b-c-d-e-f-g-h-i-j-k-l-m",
+        "",
+    ] {
+        let (json, plain) = codes(text);
+        assert_eq!(json, plain, "{text}");
+    }
+}

@@ -10,7 +10,7 @@ const RUN_MAX: usize = 192;
 const WORD_MAX: usize = 32;
 
 /// A run of letters and digits at least this long that is no word may be an encoded blob.
-pub(super) const BLOB_MIN: usize = 32;
+pub const BLOB_MIN: usize = 32;
 
 /// Bytes read between two questions whether time is up.
 const PIECE: usize = 4096;
