@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
+use smallvec::SmallVec;
 
 use crate::domain::constitution::document::Enforcement;
 use crate::domain::digest::{Digest, domain_separated_digest};
 use crate::domain::gate::{Evidence, Verdict};
 use crate::domain::profile::Profile;
 use crate::domain::reject::RejectCode;
+
+/// Verdicts that lie in the receipt itself: those of a check, which is made most often. In a batch
+/// they would otherwise be allocated on one thread and freed on another.
+const INLINE: usize = 3;
 
 /// The outcome of a run: which gates said what about which content, under which constitution.
 ///
@@ -20,7 +25,7 @@ pub struct Receipt {
     code: Option<RejectCode>,
     /// Why no gate could speak.
     fault: Option<Box<str>>,
-    verdicts: Vec<Verdict>,
+    verdicts: SmallVec<[Verdict; INLINE]>,
     constitution: Digest,
     content: Bytes,
     took: Vec<Duration>,
@@ -33,7 +38,7 @@ impl Receipt {
             profile,
             code: None,
             fault: None,
-            verdicts: Vec::with_capacity(profile.gates().len()),
+            verdicts: SmallVec::new(),
             constitution,
             content: Bytes::new(),
             took: Vec::new(),
