@@ -126,6 +126,8 @@ struct Slot {
     budget: Budget,
     /// Failures in a row within [`QUICK`] of the start.
     quick: u32,
+    /// Incarnations in a row that did not come up.
+    unborn: u32,
     /// Came from [`Standing::Failed`] and has not been stable since: one more failure suffices.
     on_probation: bool,
     /// Starts only when those before it have come up: first start, and restarts of a whole group.
@@ -167,6 +169,7 @@ impl Group {
             generation,
             budget: Budget::new(rules.allowance),
             quick: 0,
+            unborn: 0,
             on_probation: false,
             in_order: true,
             must_stop: false,
@@ -233,6 +236,7 @@ impl Group {
         {
             slot.standing = Standing::Running { since: now };
             slot.in_order = false;
+            slot.unborn = 0;
         }
     }
 
@@ -277,7 +281,10 @@ impl Group {
         }
         let age = match slot.standing {
             Standing::Running { since } => now.saturating_sub(since),
-            _ => Duration::ZERO,
+            _ => {
+                slot.unborn = slot.unborn.saturating_add(1);
+                Duration::ZERO
+            }
         };
         if age < QUICK {
             slot.quick = slot.quick.saturating_add(1);
@@ -308,7 +315,9 @@ impl Group {
         let GroupRules { strategy, backoff, retry, .. } = self.rules;
         let slot = &mut self.slots[child];
         let generation = slot.generation;
-        let is_within_budget = slot.budget.spend(now) && !slot.on_probation;
+        // A start that hangs takes longer than the window, which would then never fill.
+        let comes_up = slot.unborn <= slot.rules.allowance.restarts_max;
+        let is_within_budget = slot.budget.spend(now) && !slot.on_probation && comes_up;
         if !is_within_budget {
             if slot.rules.is_critical {
                 slot.standing = Standing::Done;

@@ -359,6 +359,38 @@ fn a_budget_allows_its_number_within_its_window_and_no_more() {
 }
 
 #[test]
+fn a_child_that_never_comes_up_spends_its_budget_however_slowly_it_fails() {
+    let allowance = Allowance { restarts_max: 3, window: seconds(10) };
+    let critical = ChildRules { is_critical: true, allowance, ..child(Restart::Permanent) };
+    let mut random = Random(11);
+    let mut world = World::new(generous(Strategy::OneForOne), vec![critical]);
+    for start in 1..=4 {
+        assert_eq!((world.starts.len(), world.ended), (start, None));
+        // Given up after half a minute, which is three times the window.
+        world.now += seconds(30);
+        world.fail(0, ExitClass::StartFailed);
+        while world.lives[0].0 == Life::Dead && world.advance(&mut random, false) {}
+    }
+    assert_eq!(world.ended, Some(Outcome::ChildBudget { child: 0 }));
+
+    // One that comes up in between begins anew.
+    let mut world = World::new(generous(Strategy::OneForOne), vec![critical]);
+    for _ in 0..4 {
+        for _ in 0..3 {
+            world.now += seconds(30);
+            world.fail(0, ExitClass::StartFailed);
+            while world.lives[0].0 == Life::Dead && world.advance(&mut random, false) {}
+        }
+        let generation = world.lives[0].1;
+        world.lives[0].0 = Life::Running;
+        world.tell(Event::Started { child: 0, generation });
+        world.now += seconds(60);
+        world.fail(0, ExitClass::Panic);
+    }
+    assert_eq!(world.ended, None);
+}
+
+#[test]
 fn a_first_failure_costs_no_pause_and_later_quick_ones_ever_longer_ones() {
     let backoff = generous(Strategy::OneForOne).backoff;
     assert_eq!(backoff.pause(0, 0.5), Duration::ZERO);
