@@ -45,15 +45,20 @@ pub(super) struct Measures<'i> {
     content: &'i [u8],
     /// The content as text, once somebody asked.
     raw: OnceCell<Result<&'i str, Utf8Error>>,
+    /// The content as JSON, once somebody asked for the strings in it.
+    json: OnceCell<Option<Value>>,
     content_type: ContentType,
     facts: &'i Facts,
     harm: Option<Harm>,
+    ihsan: Option<Assessment>,
 }
 
 impl<'i> Measures<'i> {
     pub(super) fn new(input: &'i GateInput, facts: &'i Facts) -> Self {
         let GateInput { content, content_type, .. } = input;
-        Self { content, raw: OnceCell::new(), content_type: *content_type, facts, harm: None }
+        let (raw, json) = (OnceCell::new(), OnceCell::new());
+        let content_type = *content_type;
+        Self { content, raw, json, content_type, facts, harm: None, ihsan: None }
     }
 
     /// Harm in the content, by the patterns of `domain::harm`.
@@ -86,11 +91,14 @@ impl<'i> Measures<'i> {
 
     /// Every dimension of Ihsan that can be verified from what is known.
     pub(super) fn ihsan(&mut self, watch: &mut Stopwatch<'_>) -> Result<Assessment, Overdue> {
+        if let Some(assessment) = self.ihsan {
+            return Ok(assessment);
+        }
         self.harm(watch)?;
         let Facts { contract, budgets, .. } = self.facts;
         // Read again only for a contract: nothing else asks for the text.
         let text = (!contract.is_empty()).then(|| self.raw());
-        Ok(ihsan::assess(&ihsan::Facts {
+        let assessment = ihsan::assess(&ihsan::Facts {
             text,
             tokens: self.facts.tokens,
             harm: self.harm.as_ref(),
@@ -99,7 +107,9 @@ impl<'i> Measures<'i> {
             signature: self.facts.sender.map(|_| true),
             provenance: self.facts.provenance,
             work: Some(&self.facts.work),
-        }))
+        });
+        self.ihsan = Some(assessment);
+        Ok(assessment)
     }
 
     /// The content as text.
@@ -147,8 +157,8 @@ impl<'i> Measures<'i> {
             ContentType::Text => Cow::Borrowed(self.raw()),
             ContentType::Json => {
                 let mut text = String::new();
-                if let Ok(value) = json::parse(self.content) {
-                    strings(&value, keys, &mut text);
+                if let Some(value) = self.json.get_or_init(|| json::parse(self.content).ok()) {
+                    strings(value, keys, &mut text);
                 }
                 Cow::Owned(text)
             }
