@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 use ractor::{ActorCell, ActorProcessingErr, ActorRef};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -125,6 +125,17 @@ impl Turn {
     pub fn is_long(&self, limit: Duration) {
         self.pulse.allow(limit);
     }
+}
+
+/// What parts of a batch came to, put together in the order of their numbers. `None` if a part was
+/// lost to a panic. Dropped, it ends the tasks that can be ended.
+pub async fn in_order<T: 'static>(mut parts: JoinSet<(usize, Vec<T>)>) -> Option<Vec<T>> {
+    let mut done = Vec::with_capacity(parts.len());
+    while let Some(part) = parts.join_next().await {
+        done.push(part.ok()?);
+    }
+    done.sort_unstable_by_key(|(number, _)| *number);
+    Some(done.into_iter().flat_map(|(_, results)| results).collect())
 }
 
 /// Signs of life that an incarnation leaves for its supervisor, and the work it has handed on.

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::actor::{Actor, Failure, Turn};
+use crate::actor::{Actor, Failure, Turn, in_order};
 use crate::actors::gate_chain::bench::Bench;
 use crate::adapters::constitution_file;
 use crate::adapters::store::{Store, StoreError};
@@ -216,9 +216,7 @@ async fn spread(
     workers: Arc<Semaphore>,
 ) -> Option<Vec<Receipt>> {
     let mut tasks = JoinSet::new();
-    let chunks = chunks(inputs);
-    let mut parts = Vec::with_capacity(chunks.len());
-    for (index, chunk) in chunks.into_iter().enumerate() {
+    for (index, chunk) in chunks(inputs).into_iter().enumerate() {
         // Dropped with this future when the caller leaves; the semaphore is never closed.
         let worker = Arc::clone(&workers).acquire_owned().await.ok()?;
         let bench = bench.clone();
@@ -227,11 +225,7 @@ async fn spread(
             (index, bench.judge_all(chunk, deadline))
         });
     }
-    while let Some(part) = tasks.join_next().await {
-        parts.push(part.ok()?);
-    }
-    parts.sort_unstable_by_key(|(index, _)| *index);
-    Some(parts.into_iter().flat_map(|(_, receipts)| receipts).collect())
+    in_order(tasks).await
 }
 
 /// Cuts a batch into pieces of bounded work.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::actor::{Actor, Failure, Turn};
+use crate::actor::{Actor, Failure, Turn, in_order};
 use crate::adapters::keystore::{Keystore, KeystoreError, SealedError};
 use crate::domain::identity::{IdentityError, KeyUse, Signed, VerifyError, verify_claims};
 use crate::messages::addr::{Reply, unless_abandoned};
@@ -156,10 +156,5 @@ where
         let work = work.clone();
         tasks.spawn(async move { (part, work(&part_items)) });
     }
-    let mut parts = Vec::with_capacity(tasks.len());
-    while let Some(done) = tasks.join_next().await {
-        parts.push(done.ok()?);
-    }
-    parts.sort_by_key(|(part, _): &(usize, Vec<O>)| *part);
-    Some(parts.into_iter().flat_map(|(_, results)| results).collect())
+    in_order(tasks).await
 }
