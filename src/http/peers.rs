@@ -2,21 +2,54 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::domain::rate::Client;
 
-/// The open connections by client. There are never more clients than connections.
-#[derive(Clone, Debug)]
-pub(super) struct Peers(Arc<Inner>);
-
+/// How many of something each client holds. A client that holds none takes no room.
 #[derive(Debug)]
-struct Inner {
-    open: Mutex<HashMap<Client, usize>>,
+pub(super) struct ByClient {
+    held: HashMap<Client, usize>,
     each_max: usize,
 }
+
+impl ByClient {
+    pub(super) fn new(each_max: usize) -> Self {
+        Self { held: HashMap::new(), each_max }
+    }
+
+    /// Counts one more for `client`, unless it holds as many as it may.
+    pub(super) fn enter(&mut self, client: Client) -> bool {
+        let count = self.held.get(&client).copied().unwrap_or_default();
+        if count >= self.each_max {
+            return false;
+        }
+        self.held.insert(client, count + 1);
+        true
+    }
+
+    /// Clients that hold any.
+    #[cfg(test)]
+    pub(super) fn clients(&self) -> usize {
+        self.held.len()
+    }
+
+    /// One of those that `client` holds is gone.
+    pub(super) fn leave(&mut self, client: Client) {
+        if let Some(count) = self.held.get_mut(&client) {
+            *count -= 1;
+            if *count == 0 {
+                self.held.remove(&client);
+            }
+        }
+    }
+}
+
+/// The open connections by client. There are never more clients than connections.
+#[derive(Clone, Debug)]
+pub(super) struct Peers(Arc<Mutex<ByClient>>);
 
 /// The place of one open connection, among all and among those of its client.
 #[derive(Debug)]
@@ -27,7 +60,7 @@ pub(super) struct Admission {
 
 impl Peers {
     pub(super) fn new(each_max: usize) -> Self {
-        Self(Arc::new(Inner { open: Mutex::default(), each_max }))
+        Self(Arc::new(Mutex::new(ByClient::new(each_max))))
     }
 
     /// Counts a connection from `address` until the admission is dropped; `None` if its client
@@ -38,31 +71,19 @@ impl Peers {
             return Some(Admission { _permit: permit, held: None });
         }
         let client = Client::from(address);
-        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(client).or_default();
-        // One that is refused is here already, so its entry stays.
-        if *count >= self.0.each_max {
-            return None;
-        }
-        *count += 1;
-        Some(Admission { _permit: permit, held: Some((self.clone(), client)) })
+        let held = self.open().enter(client).then(|| (self.clone(), client));
+        held.map(|held| Admission { _permit: permit, held: Some(held) })
     }
 
-    fn leave(&self, client: Client) {
-        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&client) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&client);
-            }
-        }
+    fn open(&self) -> MutexGuard<'_, ByClient> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
         if let Some((peers, client)) = self.held.take() {
-            peers.leave(client);
+            peers.open().leave(client);
         }
     }
 }
@@ -95,6 +116,6 @@ mod tests {
         assert!(local.iter().all(Option::is_some));
         assert_eq!(places.available_permits(), 100 - 5 - 9);
         drop((network, local));
-        assert_eq!(peers.0.open.lock().unwrap().len(), 2);
+        assert_eq!(peers.open().clients(), 2);
     }
 }

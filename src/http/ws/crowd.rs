@@ -1,12 +1,12 @@
 //! How many sockets are open, in all and of each client.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::rate::Client;
 use crate::http::error::ApiError;
 use crate::http::limits::SocketLimits;
+use crate::http::peers::ByClient;
 
 /// Every open socket.
 #[derive(Debug)]
@@ -16,11 +16,10 @@ pub(super) struct Crowd {
     inside: Mutex<Inside>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inside {
     total: usize,
-    /// Clients with at least one socket, so no more than there are sockets.
-    by_client: HashMap<Client, usize>,
+    by_client: ByClient,
 }
 
 /// One of the places; given back when dropped.
@@ -35,7 +34,10 @@ impl Crowd {
         Arc::new(Self {
             max: limits.sockets_max,
             per_client_max: limits.per_client_max,
-            inside: Mutex::default(),
+            inside: Mutex::new(Inside {
+                total: 0,
+                by_client: ByClient::new(limits.per_client_max),
+            }),
         })
     }
 
@@ -50,12 +52,10 @@ impl Crowd {
             let error = format!("there are {} open sockets, as many as there may be", self.max);
             return Err(ApiError::unavailable("TOO_MANY_SOCKETS", error));
         }
-        let own = inside.by_client.entry(client).or_default();
-        if *own >= self.per_client_max {
+        if !inside.by_client.enter(client) {
             let error = format!("{} sockets of this client are open", self.per_client_max);
             return Err(ApiError::too_many("TOO_MANY_SOCKETS", error, ApiError::SOON));
         }
-        *own += 1;
         inside.total += 1;
         drop(inside);
         Ok(Seat { crowd: Arc::clone(self), client })
@@ -71,12 +71,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut inside = self.crowd.inside();
         inside.total -= 1;
-        if let Some(own) = inside.by_client.get_mut(&self.client) {
-            *own -= 1;
-            if *own == 0 {
-                inside.by_client.remove(&self.client);
-            }
-        }
+        inside.by_client.leave(self.client);
     }
 }
 
@@ -116,6 +111,6 @@ mod tests {
         assert_eq!(refused(&crowd, "192.0.2.3"), Some(503));
         drop(seats);
         let inside = crowd.inside();
-        assert_eq!((inside.total, inside.by_client.len()), (0, 0));
+        assert_eq!((inside.total, inside.by_client.clients()), (0, 0));
     }
 }
