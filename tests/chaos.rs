@@ -2,6 +2,8 @@
 //! The seed is printed; `BIZRA_CHAOS_SEED` repeats it.
 
 mod live;
+#[path = "support/random.rs"]
+mod random;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,19 +13,8 @@ use bizra_omega::messages::addr::Deadline;
 use bizra_omega::messages::supervisor::{ActorInfo, ActorState, Fault, SupervisorMsg};
 use bizra_omega::node::Node;
 use live::*;
+use random::Random;
 use serde_json::{Value, json};
-
-/// xorshift64*: every choice follows from the seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
-    }
-}
 
 fn seed() -> u64 {
     let given = std::env::var("BIZRA_CHAOS_SEED").ok().and_then(|seed| seed.parse().ok());

@@ -1,6 +1,8 @@
 //! Real supervisors over random trees, failures and moments, in paused time: the same seed gives the
 //! same schedule. And the one promise that must hold under any: nothing passes ungated.
 
+#[path = "support/random.rs"]
+mod random;
 mod support;
 
 use std::sync::Arc;
@@ -18,21 +20,10 @@ use bizra_omega::messages::addr::{Addr, CallError, Deadline};
 use bizra_omega::messages::gate_chain::GateChainMsg;
 use bizra_omega::messages::supervisor::{ActorState, Fault, SupervisorMsg};
 use bizra_omega::supervisor::{ChildSpec, group};
+use random::Random;
 use support::*;
 
 const SCHEDULES: u64 = 250;
-
-/// xorshift64*: every choice follows from the seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
-    }
-}
 
 /// Fails a random tree at random moments while its actors are asked and written to.
 async fn schedule(seed: u64) {
