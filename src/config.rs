@@ -256,7 +256,7 @@ impl Default for Store {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Inference {
-    /// Longest prompt, in characters, its system text included.
+    /// Longest prompt, in characters, its system text and earlier messages included.
     pub prompt_chars_max: usize,
     /// Tokens generated for a request that does not say how many.
     pub max_tokens_default: usize,

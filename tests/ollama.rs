@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bizra_omega::actors::backend::ollama::{NAME, OllamaBackend};
 use bizra_omega::adapters::ollama::{Server, Waits};
+use bizra_omega::domain::inference::conversation::{Form, Turn};
 use bizra_omega::domain::inference::request::{Limits, RawRequest};
 use bizra_omega::domain::inference::{
     BackendError, FinishReason, Generated, InferenceRequest, ModelInfo,
@@ -124,6 +125,7 @@ impl Double {
             .route("/api/tags", get(tags))
             .route("/api/show", post(show))
             .route("/api/chat", post(chat))
+            .route("/api/generate", post(chat))
             .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         url
@@ -212,6 +214,7 @@ async fn the_request_reaches_the_server_whole() {
         seed: Some((1 << 53) - 1),
         stop: vec!["\n".into()],
         model: Some("m".into()),
+        history: vec![Turn::user("what?"), Turn::assistant("that.")],
         ..raw()
     };
     ask(&addr, raw, None).await.unwrap();
@@ -222,12 +225,32 @@ async fn the_request_reaches_the_server_whole() {
     let message =
         |index: usize| (&asked["messages"][index]["role"], &asked["messages"][index]["content"]);
     assert_eq!(message(0), (&json!("system"), &json!("be brief")));
-    assert_eq!(message(1), (&json!("user"), &json!("why?")));
+    assert_eq!(message(1), (&json!("user"), &json!("what?")));
+    assert_eq!(message(2), (&json!("assistant"), &json!("that.")));
+    assert_eq!(message(3), (&json!("user"), &json!("why?")));
     let expected = json!({
         "num_predict": 7, "temperature": 0.5, "top_p": 0.25,
         "seed": 9_007_199_254_740_991_u64, "stop": ["\n"],
     });
     assert_eq!(asked["options"], expected);
+}
+
+#[tokio::test]
+async fn a_text_is_continued_without_a_template() {
+    let double = Double::new(&["m:latest"]);
+    let frame = |text: &str, is_last: bool| {
+        let frame = json!({"model": "m", "response": text, "done": is_last, "eval_count": 2});
+        Ok::<_, std::io::Error>(Bytes::from(format!("{frame}\n")))
+    };
+    double.script(Script::Stream(vec![frame(" upon", false), frame(" a", true)]));
+    let (_root, addr) = start(&double).await;
+    let raw = RawRequest { prompt: "Once".into(), form: Form::Completion, ..raw() };
+    let generated = ask(&addr, raw, None).await.unwrap();
+    assert_eq!(generated.text, " upon a");
+    let asked = double.asked.lock().unwrap()[0].clone();
+    assert_eq!((&asked["raw"], &asked["prompt"]), (&json!(true), &json!("Once")));
+    assert_eq!((&asked["stream"], &asked["truncate"]), (&json!(true), &json!(false)));
+    assert!(asked.get("messages").is_none() && asked["options"]["num_predict"].is_u64());
 }
 
 #[tokio::test]

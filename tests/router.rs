@@ -421,8 +421,8 @@ async fn what_the_gates_refuse_reaches_nobody() {
     let strict = Constitution::parse("strict", &strict).unwrap();
     let house = furnish(std::slice::from_ref(&edge), strict).await;
     let error = house.generate(None).await.unwrap_err();
-    let reason = "the ihsan score is missing: nothing but safety is verified".to_owned();
-    assert_eq!(error, InferenceError::Refused { code: RejectCode::RejectGateIhsan, reason });
+    assert_eq!(error.to_string(), "the ihsan score is missing: nothing but safety is verified");
+    assert!(matches!(error, InferenceError::Refused { code: RejectCode::RejectGateIhsan, .. }));
     assert_eq!(edge.left(), 1, "the model was not asked");
 
     // The same after the model spoke: only the profile for answers is strict.

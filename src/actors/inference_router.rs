@@ -139,8 +139,8 @@ impl InferenceRouter {
         deadline: Deadline,
     ) -> Result<Answer, InferenceError> {
         let (began, allowed) = (Instant::now(), deadline.remaining());
-        let asked = [Some(&request.prompt), request.system.as_ref()].into_iter().flatten();
-        let input = asked.map(|text| GateInput::text(text.clone())).collect();
+        let asked = [Some(request.prompt.clone()), request.system.clone(), request.history_text()];
+        let input = asked.into_iter().flatten().map(GateInput::text).collect();
         let input = self.judge(Profile::InferenceInput, input, deadline).await?;
 
         let steps = self.plan(&request, deadline).await?;
@@ -219,6 +219,7 @@ impl InferenceRouter {
             Some(refusal) => Err(InferenceError::Refused {
                 code: refusal.code().unwrap_or(RejectCode::RejectInternal),
                 reason: refusal.reason().unwrap_or_else(|| "no gate gave a verdict".into()),
+                receipt: Box::new(refusal.to_json()),
             }),
         }
     }

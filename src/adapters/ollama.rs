@@ -1,4 +1,4 @@
-//! An Ollama server: which models it has, and chat with one of them.
+//! An Ollama server: which models it has, chat with one of them, or a text that it continues.
 //!
 //! Models are listed and described through ollama-rs, and requests are its types. The answer's
 //! stream is read here: ollama-rs 0.3 drops a chunk that ends inside a character, prints what it
@@ -15,7 +15,7 @@ use ollama_rs::models::LocalModel;
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 
-use crate::adapters::ollama::chat::{Chat, body};
+use crate::adapters::ollama::chat::{Chat, body, path};
 use crate::adapters::ollama::frames::FrameError;
 use crate::domain::inference::InferenceRequest;
 
@@ -217,7 +217,8 @@ impl Server {
     /// When the server is not there, refuses, or is silent for [`Waits::first_token`].
     pub async fn chat(&self, model: &str, request: &InferenceRequest) -> Result<Chat, ServerError> {
         let wait = self.waits.first_token;
-        let send = self.client.post(format!("{}api/chat", self.url)).json(&body(model, request));
+        let url = format!("{}{}", self.url, path(request.form));
+        let send = self.client.post(url).json(&body(model, request));
         let answer = match tokio::time::timeout(wait, send.send()).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(ServerError::Unreachable(reason_of(&error))),

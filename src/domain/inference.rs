@@ -1,5 +1,6 @@
 //! What is asked of a model, what comes back, and which tier should answer.
 
+pub mod conversation;
 pub mod request;
 pub mod route;
 pub mod share;
@@ -8,6 +9,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde_json::Value;
+
+use crate::domain::inference::conversation::{Form, Turn};
 use crate::domain::reject::RejectCode;
 
 /// Where a model runs.
@@ -83,10 +87,14 @@ pub struct Sampling {
 /// A validated request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InferenceRequest {
-    /// What to answer.
+    /// What to answer, or to continue.
     pub prompt: String,
-    /// Instructions that go before it.
+    /// Instructions that go before everything.
     pub system: Option<String>,
+    /// What was said between them and the prompt, oldest first. At most 256 turns.
+    pub history: Vec<Turn>,
+    /// How the model is to read it. A [`Form::Completion`] has neither system text nor history.
+    pub form: Form,
     /// The most tokens to generate.
     pub max_tokens: usize,
     /// Whether the caller asked for that many. Otherwise a model with less room gives what it has;
@@ -272,6 +280,8 @@ pub enum InferenceError {
         code: RejectCode,
         /// Why.
         reason: String,
+        /// The receipt of the run, as a proof would hold it: what was found, and not in what.
+        receipt: Box<Value>,
     },
     /// Time ran out.
     #[error("no answer in time")]

@@ -266,6 +266,8 @@ impl From<RequestError> for ApiError {
             RequestError::PromptEmpty => "EMPTY_PROMPT",
             RequestError::PromptTooLong { .. } => "PROMPT_TOO_LONG",
             RequestError::Tier(_) => "UNKNOWN_TIER",
+            RequestError::HistoryTurns(_) => "HISTORY_TOO_LONG",
+            RequestError::NoConversation(_) => "INVALID_FIELD",
             RequestError::MaxTokens { .. }
             | RequestError::Temperature(_)
             | RequestError::TopP(_)
@@ -296,8 +298,9 @@ impl From<InferenceError> for ApiError {
             InferenceError::UnknownModel { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "UNKNOWN_MODEL", error.to_string())
             }
-            InferenceError::Refused { code, reason } => {
-                Self::forbidden("REFUSED_BY_GATES", reason).details(code.as_str())
+            InferenceError::Refused { code, reason, receipt } => {
+                let extra = Map::from_iter([("receipt".to_owned(), *receipt)]);
+                Self::forbidden("REFUSED_BY_GATES", reason).details(code.as_str()).extra(extra)
             }
             InferenceError::Timeout => Self::timeout(),
             InferenceError::Cancelled => Self::unavailable("CANCELLED", "the work was cancelled"),
@@ -382,8 +385,12 @@ mod tests {
                 "UNKNOWN_MODEL",
             ),
             (
-                InferenceError::Refused { code: RejectCode::RejectGateIhsan, reason: text() }
-                    .into(),
+                InferenceError::Refused {
+                    code: RejectCode::RejectGateIhsan,
+                    reason: text(),
+                    receipt: Box::default(),
+                }
+                .into(),
                 403,
                 "REFUSED_BY_GATES",
             ),

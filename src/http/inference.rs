@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::inference::conversation::Form;
 use crate::domain::inference::request::{self, RawRequest};
 use crate::domain::inference::{Attempt, InferenceRequest, ModelInfo, Tier};
 use crate::http::app::{App, Until};
@@ -141,6 +142,8 @@ fn validated(
     let raw = RawRequest {
         prompt: request.prompt,
         system: request.system,
+        history: Vec::new(),
+        form: Form::Chat,
         max_tokens: unsigned("max_tokens", request.max_tokens)?,
         temperature: request.temperature,
         top_p: request.top_p,

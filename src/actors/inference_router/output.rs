@@ -77,7 +77,7 @@ impl Output<'_> {
 
 /// The digest of what was asked for.
 fn intent(request: &InferenceRequest) -> Option<Digest> {
-    canonical(&asked(request)).ok().map(|asked| domain_separated_digest(&asked))
+    canonical(&asked(request).ok()?).ok().map(|asked| domain_separated_digest(&asked))
 }
 
 fn count(number: usize) -> u64 {

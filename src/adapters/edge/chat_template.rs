@@ -9,6 +9,7 @@ use minijinja::value::{ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value, context};
 
 use crate::adapters::edge::vocabulary::Segment;
+use crate::domain::inference::conversation::{Message, Role, plain_text};
 
 /// What a template may spend: about a million instructions or 64 MiB. Templates of published
 /// models spend a few thousand, plus one for every 64 bytes of the prompt that they touch.
@@ -50,23 +51,16 @@ pub struct ChatTemplate {
 pub struct Rendered(Vec<(String, bool)>);
 
 impl Rendered {
-    /// A prompt for a model without a template: the system text, an empty line, the prompt.
+    /// A conversation for a model without a template: its texts, with empty lines between.
     #[must_use]
-    pub fn plain(system: Option<&str>, prompt: &str) -> Self {
-        Self(vec![(with_system(system, prompt), false)])
+    pub fn plain(messages: &[Message<'_>]) -> Self {
+        Self(vec![(plain_text(messages.iter().copied()), false)])
     }
 
     /// The parts, for [`Vocabulary::encode`](super::vocabulary::Vocabulary::encode).
     #[must_use]
     pub fn segments(&self) -> Vec<Segment<'_>> {
         self.0.iter().map(|(text, is_trusted)| Segment { text, is_trusted: *is_trusted }).collect()
-    }
-}
-
-fn with_system(system: Option<&str>, prompt: &str) -> String {
-    match system {
-        Some(system) if !system.is_empty() => format!("{system}\n\n{prompt}"),
-        _ => prompt.to_owned(),
     }
 }
 
@@ -91,29 +85,34 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(python_method);
         environment.add_template_owned(NAME, source.to_owned())?;
         let template = Self { environment, bos: bos.to_owned(), eos: eos.to_owned() };
-        template.render(None, "Why?")?;
+        template.render(&[Message { role: Role::User, text: "Why?" }])?;
         Ok(template)
     }
 
-    /// The conversation of one question, up to where the model begins its answer.
+    /// The conversation, up to where the model begins its answer.
     ///
-    /// If the template does not take a system message, the system text goes before the prompt.
+    /// Many templates want user and assistant to take turns, and some know no system message. One
+    /// that refuses the messages gets those of one side in a row as one, then also the system text
+    /// as the beginning of what the user says first.
     ///
     /// # Errors
-    /// If the template fails or runs out of fuel.
-    pub fn render(&self, system: Option<&str>, prompt: &str) -> Result<Rendered, TemplateError> {
-        let message = |role: &str, text: &str| context! { role, content => marked(text) };
-        let user = message("user", prompt);
-        let Some(system) = system.filter(|system| !system.is_empty()) else {
-            return self.render_messages(&[user]);
-        };
-        self.render_messages(&[message("system", system), user]).or_else(|error| {
-            let merged = message("user", &with_system(Some(system), prompt));
-            self.render_messages(&[merged]).map_err(|_| error)
+    /// If the template fails at all of these, or runs out of fuel.
+    pub fn render(&self, messages: &[Message<'_>]) -> Result<Rendered, TemplateError> {
+        let said = |message: &Message<'_>| (message.role, message.text.to_owned());
+        let as_is: Vec<(Role, String)> = messages.iter().map(said).collect();
+        self.render_messages(&as_is).or_else(|refused| {
+            let in_turns = merged(as_is.clone());
+            let without_system = merged_system(in_turns.clone());
+            let others = [in_turns, without_system].into_iter().filter(|other| *other != as_is);
+            others.into_iter().find_map(|other| self.render_messages(&other).ok()).ok_or(refused)
         })
     }
 
-    fn render_messages(&self, messages: &[Value]) -> Result<Rendered, TemplateError> {
+    fn render_messages(&self, messages: &[(Role, String)]) -> Result<Rendered, TemplateError> {
+        let message = |(role, text): &(Role, String)| {
+            context! { role => role.as_str(), content => marked(text) }
+        };
+        let messages: Vec<Value> = messages.iter().map(message).collect();
         let template = self.environment.get_template(NAME)?;
         let text = template.render(context! {
             messages,
@@ -123,6 +122,30 @@ impl ChatTemplate {
         })?;
         Ok(Rendered(split_marked(&text)))
     }
+}
+
+/// The same with the messages of one side in a row as one.
+fn merged(messages: Vec<(Role, String)>) -> Vec<(Role, String)> {
+    let mut merged: Vec<(Role, String)> = Vec::with_capacity(messages.len());
+    for (role, text) in messages {
+        match merged.last_mut() {
+            Some((last, before)) if *last == role => {
+                before.push_str("\n\n");
+                before.push_str(&text);
+            }
+            _ => merged.push((role, text)),
+        }
+    }
+    merged
+}
+
+/// The same with the system text as the beginning of the first message of the user.
+fn merged_system(messages: Vec<(Role, String)>) -> Vec<(Role, String)> {
+    let as_user = |(role, text)| match role {
+        Role::System => (Role::User, text),
+        role => (role, text),
+    };
+    merged(messages.into_iter().map(as_user).collect())
 }
 
 /// `text` between the marks. Space at its ends stays outside, as templates trim it.
@@ -275,8 +298,16 @@ mod tests {
         rendered.segments().iter().map(|segment| segment.text).collect()
     }
 
+    fn render_all(source: &str, messages: &[(Role, &str)]) -> Result<Rendered, TemplateError> {
+        let message = |(role, text)| Message { role, text };
+        let messages: Vec<_> = messages.iter().copied().map(message).collect();
+        ChatTemplate::new(source, "<s>", "</s>")?.render(&messages)
+    }
+
     fn render(source: &str, system: Option<&str>, prompt: &str) -> Result<Rendered, TemplateError> {
-        ChatTemplate::new(source, "<s>", "</s>")?.render(system, prompt)
+        let system = system.map(|text| (Role::System, text));
+        let messages: Vec<_> = system.into_iter().chain([(Role::User, prompt)]).collect();
+        render_all(source, &messages)
     }
 
     #[test]
@@ -316,6 +347,47 @@ mod tests {
         let source = "{{ raise_exception('never') }}";
         let error = render(source, Some("a"), "b").unwrap_err();
         assert!(error.to_string().contains("never"), "{error}");
+    }
+
+    #[test]
+    fn earlier_turns_are_rendered_in_order_and_none_is_trusted() {
+        let said = [
+            (Role::System, "Be brief."),
+            (Role::User, "Why?"),
+            (Role::Assistant, "So.<|im_end|>"),
+            (Role::User, "And then?"),
+        ];
+        let rendered = render_all(CHATML, &said).unwrap();
+        assert_eq!(
+            text(&rendered),
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n\
+             <|im_start|>assistant\nSo.<|im_end|><|im_end|>\n\
+             <|im_start|>user\nAnd then?<|im_end|>\n<|im_start|>assistant\n"
+        );
+        let segments = rendered.segments();
+        let untrusted = segments.iter().filter(|segment| !segment.is_trusted);
+        assert_eq!(untrusted.map(|segment| segment.text).collect::<Vec<_>>(), said.map(|it| it.1));
+    }
+
+    #[test]
+    fn a_template_that_wants_turns_gets_them() {
+        let source = "{% for message in messages %}\
+                      {% if (message.role == 'user') != (loop.index0 % 2 == 0) %}\
+                      {{ raise_exception('roles must take turns') }}{% endif %}\
+                      [{{ message.content }}]{% endfor %}";
+        let said = [
+            (Role::System, "Be brief."),
+            (Role::User, "Why?"),
+            (Role::User, "Why not?"),
+            (Role::Assistant, "So."),
+            (Role::User, "Ah."),
+        ];
+        assert_eq!(
+            text(&render_all(source, &said).unwrap()),
+            "[Be brief.\n\nWhy?\n\nWhy not?][So.][Ah.]"
+        );
+        let error = render_all(source, &said[3..]).unwrap_err();
+        assert!(error.to_string().contains("take turns"), "{error}");
     }
 
     #[test]
@@ -373,8 +445,11 @@ mod tests {
 
     #[test]
     fn without_a_template_the_system_text_goes_before_the_prompt() {
-        assert_eq!(text(&Rendered::plain(Some("Be brief."), "Why?")), "Be brief.\n\nWhy?");
-        assert_eq!(text(&Rendered::plain(None, "Why?")), "Why?");
-        assert!(Rendered::plain(None, "Why?").segments().iter().all(|s| !s.is_trusted));
+        let messages = [(Role::System, "Be brief."), (Role::User, "Why?")];
+        let messages = messages.map(|(role, text)| Message { role, text });
+        assert_eq!(text(&Rendered::plain(&messages)), "Be brief.\n\nWhy?");
+        let alone = Rendered::plain(&messages[1..]);
+        assert_eq!(text(&alone), "Why?");
+        assert!(alone.segments().iter().all(|s| !s.is_trusted));
     }
 }

@@ -55,7 +55,7 @@ pub fn generate(
     if request.max_tokens == 0 {
         return Err(failed("max_tokens is 0"));
     }
-    let prompt = model.prompt_tokens(request.system.as_deref(), &request.prompt).map_err(failed)?;
+    let prompt = model.prompt_tokens(request).map_err(failed)?;
     let context = model.facts().context_length.min(limits.context_tokens_max);
     let capacity = prompt.len().saturating_add(request.max_tokens);
     if capacity > context {

@@ -14,6 +14,8 @@ use crate::adapters::edge::metadata::{Metadata, MetadataError};
 use crate::adapters::edge::network::{Network, PassError, Session};
 use crate::adapters::edge::vocabulary::{Segment, Vocabulary};
 use crate::adapters::edge::weights::{WeightsError, read_network};
+use crate::domain::inference::InferenceRequest;
+use crate::domain::inference::conversation::{Form, Message};
 
 /// The longest name taken from metadata, in characters.
 const NAME_CHARS_MAX: usize = 128;
@@ -135,19 +137,19 @@ impl EdgeModel {
         Session::new(Arc::clone(&self.network), capacity)
     }
 
-    /// The tokens of a question as the model reads it: in its chat template if it has one,
-    /// otherwise the system text, an empty line and the prompt.
+    /// The tokens of a request as the model reads it: a conversation in its chat template if it has
+    /// one, otherwise its texts with empty lines between; a text to continue as it is.
     ///
     /// # Errors
     /// If the template fails.
-    pub fn prompt_tokens(
-        &self,
-        system: Option<&str>,
-        prompt: &str,
-    ) -> Result<Vec<u32>, TemplateError> {
+    pub fn prompt_tokens(&self, request: &InferenceRequest) -> Result<Vec<u32>, TemplateError> {
+        if request.form == Form::Completion {
+            return Ok(self.encode(&request.prompt));
+        }
+        let messages: Vec<Message<'_>> = request.messages().collect();
         let rendered = match &self.template {
-            Some(template) => template.render(system, prompt)?,
-            None => Rendered::plain(system, prompt),
+            Some(template) => template.render(&messages)?,
+            None => Rendered::plain(&messages),
         };
         Ok(self.vocabulary.encode(&rendered.segments()))
     }

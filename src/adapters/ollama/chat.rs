@@ -1,13 +1,15 @@
 //! One answer of an Ollama server: what is asked, and the parts that come back.
 
-use ollama_rs::generation::chat::ChatMessage;
 use ollama_rs::generation::chat::request::ChatMessageRequest;
+use ollama_rs::generation::chat::{ChatMessage, MessageRole};
+use ollama_rs::generation::completion::request::GenerationRequest;
 use ollama_rs::models::ModelOptions;
 use reqwest::Response;
 use serde_json::{Value, json};
 
 use crate::adapters::ollama::frames::{Frame, Frames};
 use crate::adapters::ollama::{ServerError, Waits, reason_of};
+use crate::domain::inference::conversation::{Form, Message, Role};
 use crate::domain::inference::{FinishReason, InferenceRequest};
 
 /// An answer on its way. Dropping it closes the connection, which makes the server stop.
@@ -92,11 +94,46 @@ impl Chat {
     }
 }
 
+/// Where the server takes requests of this form.
+pub(super) const fn path(form: Form) -> &'static str {
+    match form {
+        Form::Chat => "api/chat",
+        Form::Completion => "api/generate",
+    }
+}
+
 /// The request as the server reads it.
 pub(super) fn body(model: &str, request: &InferenceRequest) -> Value {
-    let mut messages = Vec::with_capacity(2);
-    messages.extend(request.system.clone().map(ChatMessage::system));
-    messages.push(ChatMessage::user(request.prompt.clone()));
+    let options = options(request);
+    let mut body = match request.form {
+        Form::Chat => {
+            let messages = request.messages();
+            let message = |said: Message<'_>| ChatMessage::new(role(said.role), said.text.into());
+            let messages = messages.map(message).collect();
+            json!(ChatMessageRequest::new(model.to_owned(), messages).options(options))
+        }
+        // Raw: the model's template stays out of it.
+        Form::Completion => {
+            let prompt = request.prompt.as_str();
+            json!(GenerationRequest::new(model.to_owned(), prompt).raw(true).options(options))
+        }
+    };
+    body["stream"] = true.into();
+    // Otherwise the server silently drops the beginning of what does not fit its context.
+    body["truncate"] = false.into();
+    body["shift"] = false.into();
+    body
+}
+
+fn role(role: Role) -> MessageRole {
+    match role {
+        Role::System => MessageRole::System,
+        Role::User => MessageRole::User,
+        Role::Assistant => MessageRole::Assistant,
+    }
+}
+
+fn options(request: &InferenceRequest) -> ModelOptions {
     let sampling = &request.sampling;
     let mut options = ModelOptions::default()
         .temperature(sampling.temperature as f32)
@@ -112,11 +149,5 @@ pub(super) fn body(model: &str, request: &InferenceRequest) -> Value {
     if !request.stop.is_empty() {
         options = options.stop(request.stop.clone());
     }
-    let chat = ChatMessageRequest::new(model.to_owned(), messages).options(options);
-    let mut body = json!(chat);
-    body["stream"] = true.into();
-    // Otherwise the server silently drops the beginning of what does not fit its context.
-    body["truncate"] = false.into();
-    body["shift"] = false.into();
-    body
+    options
 }

@@ -63,6 +63,9 @@ struct Line {
     error: Option<String>,
     #[serde(default)]
     message: Message,
+    /// The text of a continued prompt, which comes without a message.
+    #[serde(default)]
+    response: String,
     #[serde(default)]
     done: bool,
     done_reason: Option<String>,
@@ -127,7 +130,8 @@ impl Frames {
         if let Some(error) = line.error {
             return Err(FrameError::Reported(error));
         }
-        let text = line.message.content;
+        let mut text = line.message.content;
+        text.push_str(&line.response);
         self.text_bytes += text.len();
         if self.text_bytes > TEXT_BYTES_MAX {
             return Err(FrameError::TooLong { what: "a text", bytes_max: TEXT_BYTES_MAX });
@@ -226,6 +230,12 @@ mod tests {
         assert_eq!(read(&mut frames).unwrap(), &whole()[..3]);
         frames.end().unwrap();
         assert_eq!(read(&mut frames).unwrap(), &whole()[3..]);
+    }
+
+    #[test]
+    fn a_continued_prompt_comes_without_messages() {
+        let said = one("{\"model\":\"m\",\"response\":\"na\u{ef}ve\",\"done\":false}\n").unwrap();
+        assert_eq!(said, [text("na\u{ef}ve")]);
     }
 
     #[test]

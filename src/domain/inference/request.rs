@@ -1,6 +1,11 @@
 //! From what a caller sent to a request that can be served.
 
+use crate::domain::inference::conversation::{Form, Turn};
 use crate::domain::inference::{InferenceRequest, Sampling, Tier, UnknownTier};
+
+/// Turns of a history: more than a conversation of a working day; each costs a template a few hundred
+/// steps of its fuel.
+pub const HISTORY_TURNS_MAX: usize = 256;
 
 /// Stop strings: what other servers allow at most.
 const STOP_STRINGS_MAX: usize = 8;
@@ -17,7 +22,7 @@ const SEED_MAX: u64 = (1 << 53) - 1;
 /// What a request may ask for. Lengths are in characters, so that every script counts alike.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Characters of a prompt, its system text included.
+    /// Characters of a prompt, its system text and history included.
     pub prompt_chars_max: usize,
     /// Tokens of an answer.
     pub max_tokens_max: usize,
@@ -45,8 +50,12 @@ impl Default for Limits {
 pub struct RawRequest {
     /// What to answer.
     pub prompt: String,
-    /// Instructions that go before it.
+    /// Instructions that go before everything.
     pub system: Option<String>,
+    /// What was said before the prompt.
+    pub history: Vec<Turn>,
+    /// How the model is to read it.
+    pub form: Form,
     /// The most tokens to generate.
     pub max_tokens: Option<u64>,
     /// 0 is greedy.
@@ -70,13 +79,19 @@ pub enum RequestError {
     #[error("prompt is empty")]
     PromptEmpty,
     /// Too much to answer.
-    #[error("prompt and system have {chars} characters; the limit is {chars_max}")]
+    #[error("prompt, system and history have {chars} characters; the limit is {chars_max}")]
     PromptTooLong {
         /// Its length.
         chars: usize,
         /// The limit.
         chars_max: usize,
     },
+    /// More turns than a conversation may have.
+    #[error("history has {0} turns; the limit is {HISTORY_TURNS_MAX}")]
+    HistoryTurns(usize),
+    /// A text to continue has nothing before it.
+    #[error("{0} is not for a text that is continued as it is; make it part of the prompt")]
+    NoConversation(&'static str),
     /// No tokens, or more than may be asked for.
     #[error("max_tokens is {tokens}; it lies in 1..={tokens_max}")]
     MaxTokens {
@@ -118,6 +133,8 @@ impl RequestError {
     pub fn field(&self) -> &'static str {
         match self {
             Self::PromptEmpty | Self::PromptTooLong { .. } => "prompt",
+            Self::HistoryTurns(_) => "history",
+            Self::NoConversation(field) => field,
             Self::MaxTokens { .. } => "max_tokens",
             Self::Temperature(_) => "temperature",
             Self::TopP(_) => "top_p",
@@ -138,11 +155,23 @@ impl RawRequest {
         if self.prompt.trim().is_empty() {
             return Err(RequestError::PromptEmpty);
         }
-        let system_chars = self.system.as_deref().map_or(0, |text| text.chars().count());
+        let before = self.history.iter().map(Turn::text).chain(self.system.as_deref());
+        let chars_before: usize = before.map(|text| text.chars().count()).sum();
         let (chars, chars_max) =
-            (self.prompt.chars().count() + system_chars, limits.prompt_chars_max);
+            (self.prompt.chars().count() + chars_before, limits.prompt_chars_max);
         if chars > chars_max {
             return Err(RequestError::PromptTooLong { chars, chars_max });
+        }
+        if self.history.len() > HISTORY_TURNS_MAX {
+            return Err(RequestError::HistoryTurns(self.history.len()));
+        }
+        // A blank system text says nothing and is left out.
+        let system = self.system.filter(|text| !text.trim().is_empty());
+        if self.form == Form::Completion {
+            let found = [("system", system.is_some()), ("history", !self.history.is_empty())];
+            if let Some((field, _)) = found.into_iter().find(|(_, is_there)| *is_there) {
+                return Err(RequestError::NoConversation(field));
+            }
         }
         Ok(InferenceRequest {
             max_tokens: max_tokens(self.max_tokens, limits)?,
@@ -155,8 +184,9 @@ impl RawRequest {
             stop: stop(self.stop)?,
             tier: self.tier.as_deref().map(str::parse::<Tier>).transpose()?,
             model: self.model.map(model).transpose()?,
-            // A blank system text says nothing and is left out.
-            system: self.system.filter(|text| !text.trim().is_empty()),
+            system,
+            history: self.history,
+            form: self.form,
             prompt: self.prompt,
         })
     }
@@ -259,6 +289,29 @@ mod tests {
         );
         let over = RawRequest { system: Some("\u{5b57}".into()), ..raw() };
         assert_eq!(over.validate(&limits).unwrap_err().field(), "prompt");
+        let over = RawRequest { history: vec![Turn::assistant("\u{5b57}\u{e9}")], ..raw() };
+        assert_eq!(
+            over.validate(&limits),
+            Err(RequestError::PromptTooLong { chars: 6, chars_max: 4 })
+        );
+    }
+
+    #[test]
+    fn a_history_has_so_many_turns() {
+        let of = |count| RawRequest { history: vec![Turn::user(""); count], ..raw() };
+        assert!(of(HISTORY_TURNS_MAX).validate(&Limits::default()).is_ok());
+        assert_eq!(refused_field(of(HISTORY_TURNS_MAX + 1)), "history");
+    }
+
+    #[test]
+    fn a_text_that_is_continued_has_nothing_before_it() {
+        let bare = RawRequest { form: Form::Completion, ..raw() };
+        assert!(bare.clone().validate(&Limits::default()).is_ok());
+        let system = |text: &str| RawRequest { system: Some(text.into()), ..bare.clone() };
+        assert_eq!(refused_field(system("be brief")), "system");
+        assert!(system(" ").validate(&Limits::default()).is_ok());
+        let history = RawRequest { history: vec![Turn::user("a")], ..bare.clone() };
+        assert_eq!(refused_field(history), "history");
     }
 
     #[test]
@@ -319,17 +372,21 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_served_keeps_the_limits(
-            prompt: String, system: Option<String>, max_tokens: Option<u64>,
+            prompt: String, system: Option<String>, turns: Vec<String>, max_tokens: Option<u64>,
             temperature: Option<f64>, top_p: Option<f64>, seed: Option<u64>, stop: Vec<String>,
             tier: Option<String>, model: Option<String>,
         ) {
             let limits = Limits { prompt_chars_max: 20, ..Limits::default() };
+            let history = turns.into_iter().map(Turn::assistant).collect();
             let raw = RawRequest {
-                prompt, system, max_tokens, temperature, top_p, seed, stop, tier, model,
+                prompt, system, history, form: Form::Chat, max_tokens, temperature, top_p, seed,
+                stop, tier, model,
             };
             if let Ok(request) = raw.validate(&limits) {
                 prop_assert!(!request.prompt.trim().is_empty());
-                prop_assert!(request.prompt.chars().count() <= 20);
+                let chars: usize = request.messages().map(|it| it.text.chars().count()).sum();
+                prop_assert!(chars <= 20);
+                prop_assert!(request.history.len() <= HISTORY_TURNS_MAX);
                 prop_assert!((1..=limits.max_tokens_max).contains(&request.max_tokens));
                 prop_assert!((0.0..=2.0).contains(&request.sampling.temperature));
                 prop_assert!(request.stop.len() <= 8);
