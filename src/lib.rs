@@ -85,6 +85,7 @@ pub mod adapters {
     pub mod keystore;
     pub mod lock;
     pub mod ollama;
+    pub mod process;
     pub mod store;
 }
 

@@ -17,8 +17,8 @@ use crate::adapters::audit::{AuditError, AuditLog, FileLimits};
 use crate::adapters::constitution_file::{ConstitutionFileError, read};
 use crate::adapters::keystore::{Keystore, KeystoreError};
 use crate::adapters::lock::{DirLock, LockError};
-use crate::adapters::ollama;
-use crate::adapters::store::{Store, StoreError};
+use crate::adapters::store::{Store, StoreError, free_bytes};
+use crate::adapters::{ollama, process};
 use crate::clock;
 use crate::config::{self, AuthMode, Config, Ws};
 use crate::domain::constitution::Constitution;
@@ -40,7 +40,7 @@ use crate::messages::event::{Events, Topic};
 use crate::messages::gate_chain::{GateChainMsg, ReloadError};
 use crate::messages::identity::IdentityMsg;
 use crate::messages::roster::Roster;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StoreFigures};
 use crate::passphrase_file::{self, PassphraseFileError};
 use crate::supervisor::{Exit, Root};
 use crate::token_file::TokenError;
@@ -214,7 +214,7 @@ pub async fn start_with(
     let store = Arc::new(Store::open(&data_dir, config.store.free_bytes_min)?);
 
     let drain = Duration::from_secs(config.http.drain_seconds);
-    let metrics = Metrics::new();
+    let metrics = watched(&config, &store);
     let events = Events::new(metrics.events_missed());
     events.announce([Topic::Actors, Topic::Inference, Topic::Envelopes]);
     let plan = Plan::new(&config.supervisor, drain, &metrics, &events);
@@ -228,6 +228,7 @@ pub async fn start_with(
 
     let (issuer, judge, log) = (identity.clone(), gate_chain.clone(), Arc::clone(&store));
     let (accept_v1, envelope_events) = (config.pci.accept_v1, events.clone());
+    let envelope_meter = metrics.envelopes();
     let (envelope_child, envelope) = plan.actor(envelope::NAME, move || envelope::Envelope {
         identity: issuer.clone(),
         gates: judge.clone(),
@@ -236,6 +237,7 @@ pub async fn start_with(
         accept_v1,
         now_ms: clock::now_ms,
         events: envelope_events.clone(),
+        meter: envelope_meter.clone(),
     });
 
     let edge_backend = backend::edge::EdgeBackend::from_config(&config.inference.edge);
@@ -245,11 +247,13 @@ pub async fn start_with(
     let (ollama_child, ollama) = plan.actor(backend::ollama::NAME, move || ollama_backend.clone());
 
     let (judge, notary, told) = (gate_chain.clone(), envelope.clone(), events.clone());
+    let meter = metrics.inference();
     let backends = vec![(Tier::Edge, edge), (Tier::Local, ollama)];
     let (router_child, inference) = plan.actor(inference_router::NAME, move || {
         let (judge, notary) = (judge.clone(), notary.clone());
         inference_router::InferenceRouter::new(judge, notary, backends.clone())
             .telling(told.clone())
+            .counting(meter.clone())
     });
     let inference_children = vec![edge_child, ollama_child, router_child];
     let inference_child = plan.group(plan::INFERENCE, Strategy::OneForOne, inference_children);
@@ -257,8 +261,11 @@ pub async fn start_with(
     let record = Arc::new(AuditLog::new(&data_dir, FileLimits::default(), clock::now_ms));
     // Once here, since a record that is damaged is not mended by starting its actor again.
     record.start()?;
-    let (audit_child, audit) =
-        plan.actor(audit::NAME, move || audit::Audit { log: Arc::clone(&record) });
+    let meter = metrics.audit();
+    let (audit_child, audit) = plan.actor(audit::NAME, move || audit::Audit {
+        log: Arc::clone(&record),
+        meter: meter.clone(),
+    });
 
     let roster = Roster {
         supervisor: supervisor.clone(),
@@ -406,6 +413,25 @@ fn tls(config: &Config) -> Result<Option<Tls>, StartError> {
         _ if http.insecure || http.host.to_canonical().is_loopback() => Ok(None),
         _ => Err(StartError::Plain(http.host)),
     }
+}
+
+/// The metrics, and where those come from that are read at each scrape.
+fn watched(config: &Config, store: &Arc<Store>) -> Metrics {
+    let metrics = Metrics::new();
+    metrics.watch_process(process::figures);
+    let (dir, free_bytes_min) = (config.node.data_dir.clone(), config.store.free_bytes_min);
+    // A scrape must not keep the store open.
+    let store = Arc::downgrade(store);
+    metrics.watch_store(move || {
+        let store = store.upgrade()?;
+        Some(StoreFigures {
+            free_bytes: free_bytes(&dir),
+            free_bytes_min,
+            is_writable: store.broken().is_none(),
+            waiting: store.waiting(),
+        })
+    });
+    metrics
 }
 
 fn mode(mode: AuthMode) -> Mode {

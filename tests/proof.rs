@@ -75,11 +75,11 @@ async fn desk_over(
     let (gates_child, gates) =
         ChildSpec::actor("gate-chain", permanent(), SECOND, 256, metrics, make);
     let (signer, judge, log) = (identity.clone(), gates.clone(), Arc::clone(&store));
-    let events = settings.events.clone();
+    let (events, meter) = (settings.events.clone(), metrics.envelopes());
     let make = move || {
         let (identity, gates, store) = (signer.clone(), judge.clone(), Arc::clone(&log));
-        let events = events.clone();
-        Envelope { identity, gates, store, limits, accept_v1: true, now_ms, events }
+        let (events, meter) = (events.clone(), meter.clone());
+        Envelope { identity, gates, store, limits, accept_v1: true, now_ms, events, meter }
     };
     let (envelope_child, envelope) =
         ChildSpec::actor("envelope", permanent(), SECOND, 256, metrics, make);

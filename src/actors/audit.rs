@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::actor::{Actor, Failure, Turn};
 use crate::adapters::audit::AuditLog;
 use crate::messages::audit::{AuditMsg, NotRecorded};
+use crate::metrics::AuditMeter;
 
 /// The actor's name.
 pub const NAME: &str = "audit";
@@ -18,6 +19,8 @@ pub const NAME: &str = "audit";
 pub struct Audit {
     /// Shared by all incarnations, so that two never write at once.
     pub log: Arc<AuditLog>,
+    /// Counts what was recorded and what was not.
+    pub meter: AuditMeter,
 }
 
 impl Actor for Audit {
@@ -34,9 +37,10 @@ impl Actor for Audit {
     async fn handle(&self, message: AuditMsg, turn: Turn, (): &mut ()) -> Result<(), Failure> {
         match message {
             AuditMsg::Record { call, reply } => {
-                let log = Arc::clone(&self.log);
+                let (log, meter) = (Arc::clone(&self.log), self.meter.clone());
                 turn.spawn(async move {
                     let recorded = log.append(call).await;
+                    meter.ended(recorded.is_ok());
                     reply.send(recorded.map_err(|error| NotRecorded(error.to_string())));
                 });
             }

@@ -24,11 +24,16 @@ use crate::domain::reject::RejectCode;
 use crate::domain::replay::{Nonce, ReplayError, ReplayLimits, ReplayWindow};
 use crate::messages::addr::{Addr, CallError, Deadline, Reply, unless_abandoned};
 use crate::messages::envelope::{BATCH_BYTES_MAX, BATCH_MAX, EnvelopeMsg, Issuer};
-use crate::messages::event::{EnvelopeEvent, Event, Events};
+use crate::messages::event::Events;
 use crate::messages::gate_chain::GateChainMsg;
 use crate::messages::identity::IdentityMsg;
+use crate::metrics::EnvelopeMeter;
 
 mod batch;
+mod provenance;
+mod tell;
+
+use provenance::add_provenance;
 
 /// The actor's name.
 pub const NAME: &str = "envelope";
@@ -56,6 +61,8 @@ pub struct Envelope {
     pub now_ms: fn() -> i64,
     /// Where it tells what was made, verified and refused.
     pub events: Events,
+    /// Counts the same.
+    pub meter: EnvelopeMeter,
 }
 
 /// What one incarnation and its tasks share.
@@ -67,6 +74,7 @@ pub struct Desk {
     accept_v1: bool,
     now_ms: fn() -> i64,
     events: Events,
+    meter: EnvelopeMeter,
     window: Mutex<ReplayWindow>,
     /// The key that signed last. Only a guess at the next: the signature says who made it.
     key: ArcSwapOption<PublicKey>,
@@ -91,6 +99,7 @@ impl Actor for Envelope {
             accept_v1: self.accept_v1,
             now_ms: self.now_ms,
             events: self.events.clone(),
+            meter: self.meter.clone(),
             window: Mutex::new(window),
             key: ArcSwapOption::empty(),
         }))
@@ -107,9 +116,7 @@ impl Actor for Envelope {
         match message {
             EnvelopeMsg::Create { draft, reply } => turn.spawn(async move {
                 let sealed = desk.create(*draft, deadline).await;
-                if let Ok(sealed) = &sealed {
-                    desk.tell(EnvelopeEvent::Made { id: sealed.id.to_string() });
-                }
+                desk.tell_created(&sealed);
                 reply.send(sealed);
             }),
             EnvelopeMsg::Verify { bytes, reply } => turn.spawn(async move {
@@ -120,6 +127,7 @@ impl Actor for Envelope {
             EnvelopeMsg::VerifyMany { items, mut reply } => turn.spawn(async move {
                 let verified = unless_abandoned(&mut reply, desk.verify_many(items)).await;
                 if let Some(Some(reports)) = verified {
+                    desk.count_verified(&reports);
                     reply.send(reports);
                 }
             }),
@@ -300,19 +308,6 @@ impl Desk {
         Options { readers, accept_v1: self.accept_v1, ..Options::default() }
     }
 
-    fn tell(&self, event: EnvelopeEvent) {
-        self.events.publish(Event::Envelope(event));
-    }
-
-    fn tell_judged(&self, report: &Report, id: Option<EnvelopeId>, consumed: bool) {
-        self.tell(match (report.code, id) {
-            (None, Some(id)) => EnvelopeEvent::Verified { id: id.to_string(), consumed },
-            (code, _) => {
-                EnvelopeEvent::Refused { code: code.unwrap_or(RejectCode::RejectInternal).as_str() }
-            }
-        });
-    }
-
     async fn examine(
         &self,
         bytes: Bytes,
@@ -414,44 +409,6 @@ impl Desk {
     ) -> Result<T, CallError> {
         self.identity.call(deadline, ask).await
     }
-}
-
-/// Adds the check of the parents, if there are any.
-fn add_provenance(report: &mut Report, store: &Store, verified: &Verified) {
-    if verified.parents() == 0 {
-        return;
-    }
-    match resolve(store, verified) {
-        Ok(found) => report.pass("provenance", Some(found)),
-        Err((code, error)) => report.refuse("provenance", code, error),
-    }
-}
-
-/// Looks the parents up among the envelopes that were made here, and those that were consumed here
-/// and have not expired. Any other stays unresolved, which is no fault; one that was made here with
-/// other content is a lie. Parents of parents were looked at when those were verified, so that one
-/// envelope costs at most [`PARENTS_MAX`](crate::domain::envelope::PARENTS_MAX) looks.
-fn resolve(store: &Store, verified: &Verified) -> Result<String, (RejectCode, String)> {
-    let internal = |error: StoreError| (RejectCode::RejectInternal, error.to_string());
-    let mut unresolved = verified.parents_by_id;
-    for parent in &verified.provenance {
-        match store.find_head(parent.id).map_err(internal)? {
-            Some(head) if head.content_hash == parent.content_hash => (),
-            Some(_) => {
-                let error = format!("parent {} was made here with another content hash", parent.id);
-                return Err((RejectCode::RejectHashMismatch, error));
-            }
-            None => {
-                let known = store.is_consumed(parent.id, &parent.content_hash);
-                unresolved += usize::from(!known.map_err(internal)?);
-            }
-        }
-    }
-    let all = verified.parents();
-    Ok(match unresolved {
-        0 => format!("resolved: {all} of {all} parents"),
-        _ => format!("unresolved: {unresolved} of {all} parents"),
-    })
 }
 
 fn read_logged(id: EnvelopeId, bytes: &[u8]) -> Result<Sealed, SealError> {

@@ -31,6 +31,7 @@ use crate::messages::envelope::EnvelopeMsg;
 use crate::messages::event::Events;
 use crate::messages::gate_chain::GateChainMsg;
 use crate::messages::inference_router::{Answer, InferenceMsg, Recommendation};
+use crate::metrics::InferenceMeter;
 
 /// Its name in the tree.
 pub const NAME: &str = "inference-router";
@@ -55,6 +56,7 @@ pub struct InferenceRouter {
     /// Who answered lately; shared by all incarnations.
     work: Arc<Mutex<RecentWork>>,
     events: Option<Events>,
+    meter: Option<InferenceMeter>,
 }
 
 impl InferenceRouter {
@@ -68,13 +70,20 @@ impl InferenceRouter {
         let backends: Arc<[Backend]> =
             backends.into_iter().map(|(tier, addr)| Backend { tier, addr }).collect();
         let work = Arc::new(Mutex::new(RecentWork::new(backends.len())));
-        Self { gate_chain, envelope, backends, work, events: None }
+        Self { gate_chain, envelope, backends, work, events: None, meter: None }
     }
 
     /// The same, and it tells what becomes of each generation.
     #[must_use]
     pub fn telling(mut self, events: Events) -> Self {
         self.events = Some(events);
+        self
+    }
+
+    /// The same, and it counts what becomes of each generation and of each try of a backend.
+    #[must_use]
+    pub fn counting(mut self, meter: InferenceMeter) -> Self {
+        self.meter = Some(meter);
         self
     }
 }
@@ -94,7 +103,7 @@ impl Actor for InferenceRouter {
             InferenceMsg::Generate { request_id, request, tokens, deadline, mut reply } => {
                 let deadline = deadline.min(turn.deadline());
                 turn.spawn(async move {
-                    let teller = Teller::begin(router.events.clone(), &request_id);
+                    let teller = router.teller(&request_id);
                     let work = router.generate(request_id, *request, tokens, deadline);
                     let work = tokio::time::timeout_at(deadline.instant(), work);
                     if let Some(outcome) = unless_abandoned(&mut reply, work).await {
@@ -144,7 +153,7 @@ impl InferenceRouter {
         let input = self.judge(Profile::InferenceInput, input, deadline).await?;
 
         let steps = self.plan(&request, deadline).await?;
-        let mut attempts = Attempts::new(&self.backends, &request, tokens, deadline);
+        let mut attempts = Attempts::new(&self, &request, tokens, deadline);
         let (tier, generated) = attempts.run(&steps).await?;
 
         let issuer = self.envelope.call(deadline, |reply| EnvelopeMsg::Issuer { reply }).await;
@@ -189,6 +198,10 @@ impl InferenceRouter {
             envelope,
             request_id,
         })
+    }
+
+    fn teller(&self, request_id: &str) -> Teller {
+        Teller::begin(self.events.clone(), self.meter.clone(), request_id)
     }
 
     /// Notes who answered; tells how many of the recent answers each backend gave.

@@ -12,6 +12,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -28,7 +29,7 @@ mod replay;
 mod standings;
 mod writer;
 
-use writer::{Job, Op, Outcome, write_all};
+use writer::{Job, Op, Outcome, Waiting, write_all};
 
 /// Name of the file in the data directory.
 const FILE: &str = "node.redb";
@@ -131,6 +132,8 @@ pub struct Store {
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Why nothing is written any more.
     broken: Arc<OnceLock<String>>,
+    /// Operations that wait or are being written.
+    waiting: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -175,7 +178,7 @@ impl Store {
         });
         let writer = writer.map_err(|error| error.to_string())?;
         let (queue, writer) = (Mutex::new(Some(queue)), Mutex::new(Some(writer)));
-        Ok(Self { db, queue, writer, broken })
+        Ok(Self { db, queue, writer, broken, waiting: Arc::default() })
     }
 
     /// Logs an envelope with its head, unless its id is in the log. Answers when the log is on disk.
@@ -280,12 +283,18 @@ impl Store {
         self.broken.get().map(String::as_str)
     }
 
+    /// Operations that wait for the writer or are being written.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     async fn submit(&self, op: Op) -> Result<Outcome, StoreError> {
         let (reply, outcome) = oneshot::channel();
         {
             let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             let queue = queue.as_ref().ok_or(StoreError::Closed)?;
-            queue.try_send(Job { op, reply }).map_err(|error| match error {
+            let job = Job { op, reply, _waiting: Waiting::new(&self.waiting) };
+            queue.try_send(job).map_err(|error| match error {
                 TrySendError::Full(_) => StoreError::Busy,
                 TrySendError::Disconnected(_) => StoreError::Closed,
             })?;

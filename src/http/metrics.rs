@@ -10,7 +10,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE};
 use crate::http::actors::walk;
 use crate::http::app::{App, Until};
 use crate::http::error::ApiError;
-use crate::messages::supervisor::SupervisorMsg;
+use crate::messages::supervisor::{ActorState, SupervisorMsg};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,9 +29,15 @@ pub(super) async fn metrics(
         .call(deadline.at_most(TREE_WAIT), |reply| SupervisorMsg::Tree { reply })
         .await;
     walk(&tree.unwrap_or_default(), &mut |actor| {
-        app.metrics.set_waiting(actor.name.as_str(), actor.waiting, actor.waiting_max);
+        let (name, is_up) = (actor.name.as_str(), actor.state == ActorState::Running);
+        app.metrics.set_waiting(name, actor.waiting, actor.waiting_max);
+        app.metrics.set_standing(name, is_up, actor.is_critical);
     });
-    let text = app.metrics.encode().map_err(|error| ApiError::internal(error.to_string()))?;
+    // Thousands of lines, and some figures are asked of the system.
+    let metrics = app.metrics.clone();
+    let text = tokio::task::spawn_blocking(move || metrics.encode()).await;
+    let text = text.map_err(|error| ApiError::internal(error.to_string()))?;
+    let text = text.map_err(|error| ApiError::internal(error.to_string()))?;
     Ok(if wants_open_metrics(&headers) {
         ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
     } else {
@@ -52,8 +58,8 @@ fn wants_open_metrics(headers: &HeaderMap) -> bool {
         })
 }
 
-/// The same metrics in the text format 0.0.4: counters are declared under the name of their
-/// samples, and neither units nor the end are marked.
+/// The same metrics in the text format 0.0.4: counters and infos are declared under the name of
+/// their samples, and neither units nor the end are marked.
 fn to_prometheus(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help: Option<&str> = None;
@@ -63,7 +69,11 @@ fn to_prometheus(open_metrics: &str) -> String {
             help = Some(described);
         } else if let Some(typed) = line.strip_prefix("# TYPE ") {
             let (name, kind) = typed.split_once(' ').unwrap_or((typed, "untyped"));
-            let suffix = if kind == "counter" { "_total" } else { "" };
+            let suffix = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
             let kind = match kind {
                 "unknown" => "untyped",
                 "info" | "stateset" => "gauge",
@@ -109,6 +119,9 @@ mod tests {
                     # TYPE handle_seconds histogram\n\
                     # UNIT handle_seconds seconds\n\
                     handle_seconds_sum 1.5\n\
+                    # HELP build Which.\n\
+                    # TYPE build info\n\
+                    build_info{version=\"1\"} 1\n\
                     # EOF\n";
         assert_eq!(
             to_prometheus(open),
@@ -117,7 +130,10 @@ mod tests {
              http_requests_total{status=\"200\"} 3\n\
              # HELP handle_seconds Time.\n\
              # TYPE handle_seconds histogram\n\
-             handle_seconds_sum 1.5\n"
+             handle_seconds_sum 1.5\n\
+             # HELP build_info Which.\n\
+             # TYPE build_info gauge\n\
+             build_info{version=\"1\"} 1\n"
         );
     }
 }

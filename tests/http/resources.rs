@@ -43,7 +43,7 @@ async fn node() -> Node {
     let (gate_chain_child, gate_chain) =
         ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 64, metrics, move || judge.clone());
     let (signer, gates) = (identity.clone(), gate_chain.clone());
-    let events = settings.events.clone();
+    let (events, meter) = (settings.events.clone(), metrics.envelopes());
     let (envelope_child, envelope) =
         ChildSpec::actor(envelope::NAME, permanent(), SECOND, 64, metrics, move || Envelope {
             identity: signer.clone(),
@@ -53,6 +53,7 @@ async fn node() -> Node {
             accept_v1: false,
             now_ms: bizra_omega::clock::now_ms,
             events: events.clone(),
+            meter: meter.clone(),
         });
     roster.supervisor = Root::address(metrics);
     roster.identity = identity;

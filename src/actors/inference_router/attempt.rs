@@ -6,13 +6,14 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::actors::inference_router::{Backend, NAME};
+use crate::actors::inference_router::{Backend, InferenceRouter, NAME};
 use crate::domain::inference::route::Step;
 use crate::domain::inference::{
     Attempt, BackendError, Generated, InferenceError, InferenceRequest, Tier,
 };
 use crate::messages::addr::{CallError, Deadline};
 use crate::messages::backend::BackendMsg;
+use crate::metrics::{InferenceMeter, Work};
 
 /// Pieces of text between a backend and a slow caller. Then the backend waits.
 const PIECES_MAX: usize = 32;
@@ -21,6 +22,7 @@ const PIECES_MAX: usize = 32;
 #[derive(Debug)]
 pub(super) struct Attempts<'r> {
     backends: &'r [Backend],
+    meter: Option<&'r InferenceMeter>,
     request: &'r InferenceRequest,
     tokens: Option<mpsc::Sender<String>>,
     deadline: Deadline,
@@ -35,14 +37,15 @@ pub(super) struct Attempts<'r> {
 
 impl<'r> Attempts<'r> {
     pub(super) fn new(
-        backends: &'r [Backend],
+        router: &'r InferenceRouter,
         request: &'r InferenceRequest,
         tokens: Option<mpsc::Sender<String>>,
         deadline: Deadline,
     ) -> Self {
         let (done, said) = (Vec::new(), Vec::new());
         let (has_shown, too_long) = (false, None);
-        Self { backends, request, tokens, deadline, done, said, has_shown, too_long }
+        let (backends, meter) = (&*router.backends, router.meter.as_ref());
+        Self { backends, meter, request, tokens, deadline, done, said, has_shown, too_long }
     }
 
     /// Who was tried last.
@@ -74,6 +77,7 @@ impl<'r> Attempts<'r> {
             let name = backend.addr.name().to_string();
             let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
             debug!(actor = NAME, backend = name, outcome = word, elapsed_ms, "backend tried");
+            self.count(&name, word, &outcome);
             let attempt = Attempt { tier: backend.tier, backend: name, outcome: word, elapsed };
             self.done.push(attempt);
             match outcome {
@@ -82,6 +86,23 @@ impl<'r> Attempts<'r> {
             }
         }
         Err(self.exhausted())
+    }
+
+    fn count(&self, name: &str, word: &'static str, outcome: &Result<Generated, BackendError>) {
+        let Some(meter) = self.meter else { return };
+        meter.tried(name, word);
+        if let Ok(generated) = outcome {
+            let count = |tokens| u64::try_from(tokens).unwrap_or(u64::MAX);
+            meter.generated(
+                name,
+                &Work {
+                    input_tokens: count(generated.prompt_tokens),
+                    output_tokens: count(generated.completion_tokens),
+                    time_to_first_token: generated.time_to_first_token,
+                    duration: generated.duration,
+                },
+            );
+        }
     }
 
     /// A tier that was asked for and that nobody serves.

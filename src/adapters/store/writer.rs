@@ -1,7 +1,8 @@
 //! The thread that writes.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, OnceLock};
 
 use redb::Database;
 use tokio::sync::oneshot;
@@ -35,6 +36,24 @@ pub(super) enum Outcome {
 pub(super) struct Job {
     pub(super) op: Op,
     pub(super) reply: oneshot::Sender<Result<Outcome, StoreError>>,
+    pub(super) _waiting: Waiting,
+}
+
+/// Counts an operation for as long as it waits or is being written.
+#[derive(Debug)]
+pub(super) struct Waiting(Arc<AtomicU64>);
+
+impl Waiting {
+    pub(super) fn new(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Job {

@@ -256,7 +256,6 @@ impl Session {
                 answer("event", None, event)
             }
             Heard::Missed(missed) => {
-                self.app.metrics.socket_lagged(missed);
                 answer("lagged", None, json!({ "topic": topic.as_str(), "missed": missed }))
             }
         };

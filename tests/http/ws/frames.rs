@@ -108,7 +108,7 @@ async fn a_slow_subscriber_loses_the_oldest_and_is_told_how_many() {
             (&json!(seq), &json!((seq - 1).to_string()))
         );
     }
-    assert_eq!(host.metric("ws_lagged_events_total"), 476);
+    assert_eq!(host.metric("events_missed_total"), 476);
     socket.assert_open().await;
 }
 
