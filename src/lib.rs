@@ -20,6 +20,7 @@ pub mod domain {
     pub mod ihsan;
     pub mod inference;
     pub mod json;
+    pub mod model_store;
     pub mod passphrase;
     pub mod profile;
     pub mod rate;
@@ -84,6 +85,7 @@ pub mod adapters {
     }
     pub mod keystore;
     pub mod lock;
+    pub mod models;
     pub mod ollama;
     pub mod process;
     pub mod store;

@@ -226,7 +226,7 @@ fn name(stated: Option<&str>, fallback: &str) -> String {
 
 /// The mix that the file states (llama.cpp's `llama_ftype`), otherwise the number format that most
 /// bytes have.
-fn quantization(file_type: Option<usize>, header: &Header) -> String {
+pub(in crate::adapters) fn quantization(file_type: Option<usize>, header: &Header) -> String {
     let stated = match file_type {
         Some(0) => "F32",
         Some(1) => "F16",

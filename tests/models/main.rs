@@ -1,0 +1,6 @@
+//! Models on disk, against a hub that misbehaves on command.
+
+mod hub;
+mod pulls;
+mod refusals;
+mod store;
