@@ -241,7 +241,7 @@ impl Place {
         entry: &Entry,
         waits: Waits,
     ) -> Result<Installed, ModelStoreError> {
-        let hub = Hub::new(&double.url(), Some("hf_token"), false, waits).unwrap();
+        let hub = Hub::new(&double.url(), "hf_token", false, waits).unwrap();
         pull(&self.store, &hub, entry, 1, Arc::new(|_| {})).await
     }
 

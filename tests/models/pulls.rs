@@ -85,7 +85,7 @@ async fn a_silent_hub_and_a_trickling_one_are_asked_again() {
         (Reply::Trickle(SECOND / 100), "it comes too slowly"),
     ] {
         let (place, double) = (Place::new(), Double::serve(MODEL, [reply]));
-        let hub = Hub::new(&double.url(), None, false, quick).unwrap();
+        let hub = Hub::new(&double.url(), "", false, quick).unwrap();
         let was_told = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&was_told);
         let tell = Arc::new(move |progress: bizra_omega::domain::model_store::Progress| {

@@ -63,7 +63,7 @@ async fn a_file_of_another_size_is_refused_before_any_of_it_comes() {
 #[tokio::test]
 async fn a_token_that_is_missing_is_asked_for() {
     let (place, double) = (Place::new(), Double::serve(MODEL, [status(401)]));
-    let hub = Hub::new(&double.url(), None, false, waits()).unwrap();
+    let hub = Hub::new(&double.url(), "", false, waits()).unwrap();
     let pulled = pull(&place.store, &hub, &entry(MODEL), 1, Arc::new(|_| {})).await;
     assert!(pulled.unwrap_err().to_string().contains("set HF_TOKEN"));
     assert_eq!(double.requests()[0].header("authorization"), None);
@@ -101,7 +101,7 @@ async fn without_room_nothing_is_fetched_and_what_fills_up_stops() {
     let size = MODEL.len() as u64;
     // One byte too few beside the floor.
     let store = ModelStore::new(place.dir.path(), 1000).with_free_bytes(move |_| Some(size + 999));
-    let hub = Hub::new(&double.url(), None, false, waits()).unwrap();
+    let hub = Hub::new(&double.url(), "", false, waits()).unwrap();
     let pulled = pull(&store, &hub, &entry(MODEL), 1, Arc::new(|_| {})).await;
     assert!(matches!(pulled.unwrap_err(), ModelStoreError::NoRoom(_)));
     assert!(double.requests().is_empty());
@@ -123,7 +123,7 @@ async fn without_room_nothing_is_fetched_and_what_fills_up_stops() {
 #[tokio::test]
 async fn offline_nothing_is_asked_and_what_is_here_is_found() {
     let (place, double) = (Place::new(), Double::serve(MODEL, []));
-    let hub = Hub::new(&double.url(), None, true, waits()).unwrap();
+    let hub = Hub::new(&double.url(), "", true, waits()).unwrap();
     let tell = || Arc::new(|_| {});
     let error = pull(&place.store, &hub, &entry(MODEL), 1, tell()).await.unwrap_err().to_string();
     assert!(error.contains("offline") && error.contains("bizra models import"), "{error}");

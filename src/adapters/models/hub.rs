@@ -88,13 +88,14 @@ pub(super) struct Opened {
 }
 
 impl Hub {
-    /// The hub at `endpoint`: an https address, or http on this machine. Connects to nothing yet.
+    /// The hub at `endpoint`: an https address, or http on this machine. `token` may be empty.
+    /// Connects to nothing yet.
     ///
     /// # Errors
     /// When the address is none of these, or the token cannot be sent.
     pub fn new(
         endpoint: &str,
-        token: Option<&str>,
+        token: &str,
         is_offline: bool,
         waits: Waits,
     ) -> Result<Self, ModelStoreError> {
@@ -109,7 +110,7 @@ impl Hub {
                  machine only)"
             ))
         })?;
-        let token = token.filter(|token| !token.is_empty()).map(|token| {
+        let token = Some(token.trim()).filter(|token| !token.is_empty()).map(|token| {
             let header = HeaderValue::from_str(&format!("Bearer {token}"));
             header.map(|mut header| {
                 header.set_sensitive(true);
@@ -212,10 +213,9 @@ impl Hub {
         })?;
         let is_tls = target.scheme() == "https";
         let is_here = is_loopback(&target);
-        if is_tls || target.scheme() == "http" {
-            if may_follow(is_loopback(&self.endpoint), is_tls, is_here) {
-                return Ok(target);
-            }
+        let is_web = is_tls || target.scheme() == "http";
+        if is_web && may_follow(is_loopback(&self.endpoint), is_tls, is_here) {
+            return Ok(target);
         }
         let host = target.host_str().unwrap_or_default();
         let place = format!("{}://{host}", target.scheme());
@@ -318,17 +318,17 @@ mod tests {
             ("huggingface.co", false),
             ("", false),
         ] {
-            let hub = Hub::new(endpoint, None, false, Waits::default());
+            let hub = Hub::new(endpoint, "", false, Waits::default());
             assert_eq!(hub.is_ok(), is_taken, "{endpoint}");
         }
     }
 
     #[test]
     fn a_token_is_never_printed() {
-        let hub = Hub::new("https://x", Some("hf_secret"), false, Waits::default()).unwrap();
+        let hub = Hub::new("https://x", "hf_secret", false, Waits::default()).unwrap();
         assert!(!format!("{hub:?}").contains("secret"));
-        assert!(Hub::new("https://x", Some("a\nb"), false, Waits::default()).is_err());
-        let error = Hub::new("https://x", Some("hf_s\u{0}"), false, Waits::default()).unwrap_err();
+        assert!(Hub::new("https://x", "a\nb", false, Waits::default()).is_err());
+        let error = Hub::new("https://x", "hf_s\u{0}", false, Waits::default()).unwrap_err();
         assert!(!error.to_string().contains("hf_s"));
     }
 
