@@ -144,6 +144,7 @@ pub mod cli {
 }
 
 pub mod actor;
+pub mod address_file;
 pub mod clock;
 pub mod config;
 pub mod metrics;

@@ -19,6 +19,7 @@ use crate::adapters::keystore::{Keystore, KeystoreError};
 use crate::adapters::lock::{DirLock, LockError};
 use crate::adapters::store::{Store, StoreError, free_bytes};
 use crate::adapters::{ollama, process};
+use crate::address_file::{self, Told};
 use crate::clock;
 use crate::config::{self, AuthMode, Config, Ws};
 use crate::domain::constitution::Constitution;
@@ -173,6 +174,8 @@ pub struct Node {
     store: Arc<Store>,
     readiness: Readiness,
     tls: Option<Tls>,
+    /// Taken away before the lock is given back.
+    told: Told,
     /// Held until the store is closed.
     _lock: DirLock,
 }
@@ -202,6 +205,7 @@ pub async fn start_with(
     let tls = tls(&config)?;
     let data_dir = config.node.data_dir.clone();
     let lock = DirLock::acquire(&data_dir)?;
+    address_file::remove(&data_dir);
     let keystore = keystore(&config.node, passphrase).await?;
     let token = token::open(&data_dir)?;
     let file = config.gates.constitution.clone();
@@ -307,7 +311,10 @@ pub async fn start_with(
     let settings = plan.settings(Strategy::OneForOne);
     let root = Root::start(supervisor, settings, children).await.map_err(StartError::Actors)?;
     let grace = Duration::from_secs(config.supervisor.shutdown_seconds).saturating_sub(drain);
-    let node = Node { root, roster, address, drain, grace, store, readiness, tls, _lock: lock };
+    let told = Told::of(&data_dir, address);
+    told.tell(tls.as_ref().map(Tls::fingerprint));
+    let node =
+        Node { root, roster, address, drain, grace, store, readiness, tls, told, _lock: lock };
     node.introduce(&config).await;
     Ok(node)
 }
@@ -351,7 +358,10 @@ impl Node {
     /// is logged, and what was read before stays in use.
     pub async fn reload(&self) {
         match self.tls.as_ref().map(Tls::reload) {
-            Some(Ok(())) => info!("the certificate was read again"),
+            Some(Ok(())) => {
+                self.told.tell(self.tls.as_ref().map(Tls::fingerprint));
+                info!("the certificate was read again");
+            }
             Some(Err(error)) => error!(%error, "the certificate from before stays in use"),
             None => {}
         }

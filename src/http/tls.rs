@@ -14,6 +14,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
+use crate::address_file::fingerprint;
+
 /// A chain of a few certificates has some ten kilobytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -78,7 +80,13 @@ pub struct Tls(Arc<Inner>);
 struct Inner {
     certificate: PathBuf,
     key: PathBuf,
-    config: ArcSwap<ServerConfig>,
+    loaded: ArcSwap<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    fingerprint: String,
 }
 
 impl Tls {
@@ -87,9 +95,9 @@ impl Tls {
     /// # Errors
     /// [`TlsError`] with the file that is wrong.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let config = ArcSwap::from(read(certificate, key)?);
+        let loaded = ArcSwap::from_pointee(read(certificate, key)?);
         let (certificate, key) = (certificate.to_owned(), key.to_owned());
-        Ok(Self(Arc::new(Inner { certificate, key, config })))
+        Ok(Self(Arc::new(Inner { certificate, key, loaded })))
     }
 
     /// Reads the files again, for the connections from now on.
@@ -97,18 +105,24 @@ impl Tls {
     /// # Errors
     /// As [`Tls::load`]; what was loaded before stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.0.config.store(read(&self.0.certificate, &self.0.key)?);
+        self.0.loaded.store(Arc::new(read(&self.0.certificate, &self.0.key)?));
         Ok(())
     }
 
+    /// The fingerprint of the certificate that is shown now.
+    pub fn fingerprint(&self) -> String {
+        self.0.loaded.load().fingerprint.clone()
+    }
+
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.0.config.load_full())
+        TlsAcceptor::from(Arc::clone(&self.0.loaded.load().config))
     }
 }
 
 /// TLS 1.2 and 1.3, HTTP/1.1 alone; no client certificates, no early data.
-fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+fn read(certificate: &Path, key: &Path) -> Result<Loaded, TlsError> {
     let chain = read_chain(certificate)?;
+    let fingerprint = chain.first().map(|first| fingerprint(first)).unwrap_or_default();
     let key = read_key(key)?;
     let unusable = |error: rustls::Error| TlsError::Unusable {
         path: certificate.to_owned(),
@@ -122,7 +136,7 @@ fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
         .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Loaded { config: Arc::new(config), fingerprint })
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
