@@ -14,6 +14,7 @@ pub mod domain {
     pub mod fate;
     pub mod fault;
     pub mod gate;
+    pub mod hardware;
     pub mod harm;
     pub mod id;
     pub mod identity;
@@ -147,6 +148,7 @@ pub mod actor;
 pub mod address_file;
 pub mod clock;
 pub mod config;
+pub mod machine;
 pub mod metrics;
 pub mod node;
 pub mod passphrase_file;
