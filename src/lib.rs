@@ -135,13 +135,21 @@ pub mod cli {
     pub mod client;
     pub mod commands;
     pub mod constitution;
+    mod doctor;
     pub mod envelope;
+    pub mod error;
+    mod generate;
     pub mod identity;
     pub mod logging;
+    mod manual;
     pub mod passphrase;
+    mod printable;
     pub mod report;
     pub mod show;
+    mod sse;
+    pub mod target;
     mod token;
+    mod trust;
 }
 
 pub mod actor;

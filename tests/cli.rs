@@ -1,5 +1,13 @@
 //! Both programs from outside: exit codes, and what they say where nothing runs.
 
+#[path = "cli/help.rs"]
+mod help;
+#[path = "cli/hostile.rs"]
+mod hostile;
+mod live;
+#[path = "cli/running.rs"]
+mod running;
+
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -53,6 +61,8 @@ fn help_and_version_go_to_standard_output() {
         let (code, out, errors) = run(home.path(), &["--help"]);
         assert_eq!((code, errors.as_str()), (0, ""));
         assert!(out.contains("Examples:") && out.contains("Exit codes:"), "{out}");
+        // No colours where nobody looks.
+        assert!(!out.contains('\u{1b}'), "{out:?}");
         let (code, out, _) = run(home.path(), &["--version"]);
         assert!(code == 0 && out.contains(env!("CARGO_PKG_VERSION")), "{out}");
     }
@@ -81,6 +91,10 @@ fn where_no_node_runs_every_command_says_so() {
         assert_eq!((code, out.as_str()), (3, ""), "{args:?}: {errors}");
         assert!(errors.contains(&format!("no node answers at {url}")), "{args:?}: {errors}");
         assert!(errors.contains("bizra-api"), "{args:?}: {errors}");
+        let json = bizra(home.path(), &[&["--json", "--url", &url], args].concat());
+        assert_eq!((json.0, json.2.as_str()), (3, ""), "{args:?}");
+        let failure: serde_json::Value = serde_json::from_str(&json.1).unwrap();
+        assert_eq!(failure["code"], "NO_NODE", "{args:?}");
     }
 }
 

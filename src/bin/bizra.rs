@@ -32,6 +32,6 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &CliError) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "bizra: {error}");
+    let _ = writeln!(std::io::stderr(), "bizra: {}", error.to_text());
     ExitCode::from(error.exit_code())
 }

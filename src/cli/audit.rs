@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::client::CliError;
+use crate::cli::printable;
 use crate::domain::audit::{
     ANCHOR_NAME, Anchor, End, FILE_NAME, Head, LINE_BYTES_MAX, Problem, Record, archive_first,
     read_chain,
@@ -52,7 +53,7 @@ pub(super) fn verify(
     };
     let found = files.read(&mut |_| {})?;
     if is_json {
-        writeln!(out, "{:#}", found.to_json(files.anchor.is_some()))?;
+        write!(out, "{}", printable::json(&found.to_json(files.anchor.is_some()), true))?;
     } else {
         write!(out, "{}", found.to_text(files.anchor.is_some()))?;
     }
@@ -78,10 +79,11 @@ pub(super) fn show(
     })?;
     if is_json {
         let records: Vec<Value> = last.iter().map(record_json).collect();
-        writeln!(out, "{:#}", json!({ "records": records }))?;
+        write!(out, "{}", printable::json(&json!({ "records": records }), true))?;
     } else {
         for record in &last {
-            writeln!(out, "{:>6}  {}  {}", record.seq, time(record.at_ms), record.event)?;
+            let event = printable::line(&record.event.to_string());
+            writeln!(out, "{:>6}  {}  {event}", record.seq, time(record.at_ms))?;
         }
     }
     if let (Some(broken), false) = (&found.broken, is_json) {
@@ -222,7 +224,7 @@ impl Found {
 }
 
 fn place((file, line, problem): &(PathBuf, u64, String)) -> String {
-    format!("broken: {}:{line}: {problem}", file.display())
+    printable::line(&format!("broken: {}:{line}: {problem}", file.display()))
 }
 
 fn record_json(record: &Record) -> Value {

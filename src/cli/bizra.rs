@@ -7,21 +7,30 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::args::parse_duration;
+use crate::cli::doctor::DoctorArgs;
+use crate::cli::generate::GenerateArgs;
 use crate::cli::identity::parse_node_id;
+use crate::cli::manual::{CompletionsArgs, ManArgs};
 use crate::domain::fault::Fault;
 use crate::domain::id::NodeId;
 
 const EXAMPLES: &str = "\
 Examples:
   bizra generate \"Once upon a time\"         an answer from the node
-  bizra generate --json hi > answer.json    the same with its proof
+  bizra generate hi --out answer.json       the same, and its proof in a file
   bizra envelope verify answer.json         check the proof; needs no node
   bizra actors --watch                      the supervision tree, live
   bizra chaos --for 60s --every 200ms       make actors fail and see who notices
+  bizra doctor                              what this machine can run, and what is wrong
 
-The node is looked for where its configuration says, by default http://127.0.0.1:3001.
+A running node is found by its data directory, on whichever port it listens, with its token and its
+certificate. Another one is named with --url; its certificate is then verified by --ca, or by what
+this machine trusts.
 
-Exit codes: 0 as it should be, 1 refused or failed, 2 wrong usage, 3 no node answers.";
+With --json every command but completions and man prints one JSON value, failures as {error, code};
+actors --watch prints one a line.
+
+Exit codes: 0 as it should be, 1 refused or failed, 2 wrong usage, 3 no node answers, 130 interrupted.";
 
 /// Talks to a node, and checks its proofs without one.
 #[derive(Debug, Parser)]
@@ -35,16 +44,21 @@ pub struct BizraArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
-    /// Where the node is [default: as its configuration says, http://127.0.0.1:3001]
+    /// Where the node is [default: where the node of the data directory says, else as its
+    /// configuration says, http://127.0.0.1:3001]
     #[arg(long, global = true, env = "BIZRA_URL")]
     pub(super) url: Option<String>,
+    /// PEM file with the certificate of the node at --url, or of the authority it stands on
+    /// [default: the authorities that this machine trusts]
+    #[arg(long, global = true, env = "BIZRA_CA", value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
     /// The node's data directory, which holds its token [default: ~/.bizra]
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
     /// API token [default: read from the data directory]
     #[arg(long, global = true, env = "BIZRA_TOKEN", hide_env_values = true)]
     pub(super) token: Option<String>,
-    /// Print the node's own JSON
+    /// Print JSON: the node's own where it answers, else one of the same kind
     #[arg(long, global = true)]
     pub(super) json: bool,
 }
@@ -80,6 +94,13 @@ pub(super) enum Command {
     Identity(IdentityCommand),
     /// Make actors of a running node fail and measure what callers notice
     Chaos(ChaosArgs),
+    /// Look at this machine, the data directory and the configuration, and say which model fits and
+    /// what is wrong; needs no node. Exit code 1 if a node could not run or serve
+    Doctor(DoctorArgs),
+    /// Print a script that completes commands and options in a shell
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them to a directory
+    Man(ManArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -174,30 +195,6 @@ fn faults() -> impl TypedValueParser<Value = Fault> {
     let named = |fault: Fault| PossibleValue::new(fault.as_str()).help(fault.meaning());
     PossibleValuesParser::new(Fault::ALL.map(named))
         .try_map(|name| Fault::from_name(&name).ok_or_else(|| format!("no such kind: {name}")))
-}
-
-#[derive(Debug, Args)]
-pub(super) struct GenerateArgs {
-    /// What to answer; - is standard input
-    pub(super) prompt: String,
-    /// Instructions that go before the prompt
-    #[arg(long)]
-    pub(super) system: Option<String>,
-    /// edge, local or pool
-    #[arg(long)]
-    pub(super) tier: Option<String>,
-    /// Name of the model
-    #[arg(long)]
-    pub(super) model: Option<String>,
-    /// Most tokens to generate
-    #[arg(long)]
-    pub(super) max_tokens: Option<u64>,
-    /// 0 always takes the likeliest token; at most 2
-    #[arg(long)]
-    pub(super) temperature: Option<f64>,
-    /// Makes the choice repeatable
-    #[arg(long)]
-    pub(super) seed: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::client::{CliError, Client};
+use crate::cli::printable;
 use crate::cli::report::{Drill, Probe, Report};
 use crate::config::Supervisor;
 use crate::domain::fault::Fault;
@@ -59,9 +60,10 @@ pub async fn run(
     let before = leaves(&client.get(&["actors"]).await?);
     let actors = chosen(plan, &before)?;
     for warning in over_budget(plan, &actors, &budget) {
-        writeln!(remarks, "bizra: warning: {warning}")?;
+        writeln!(remarks, "bizra: warning: {}", printable::line(&warning))?;
     }
-    writeln!(remarks, "bizra: seed {}, actors: {}", plan.seed, actors.join(", "))?;
+    let names = printable::line(&actors.join(", "));
+    writeln!(remarks, "bizra: seed {}, actors: {names}", plan.seed)?;
 
     let sealed =
         client.post(&["pci", "envelope", "create"], &json!({ "payload": "drill" })).await?;
@@ -90,7 +92,7 @@ pub async fn run(
     let restarts = match client.get(&["actors"]).await {
         Ok(tree) => Some(count(&leaves(&tree)).saturating_sub(count(&before))),
         Err(error) => {
-            writeln!(remarks, "bizra: warning: {error}")?;
+            writeln!(remarks, "bizra: warning: {}", error.to_text())?;
             None
         }
     };

@@ -9,15 +9,15 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::bizra::{
     ActorsArgs, ActorsCommand, AuditCommand, BizraArgs, ChaosArgs, Command, Common,
-    ConstitutionCommand, EnvelopeCommand, GatesCommand, GenerateArgs, TokenArgs, TokenCommand,
+    ConstitutionCommand, EnvelopeCommand, GatesCommand,
 };
 use crate::cli::chaos::{self, Plan};
 use crate::cli::client::{CliError, Client, Target};
-use crate::cli::{audit, constitution, envelope, identity, show, token};
+use crate::cli::{
+    audit, constitution, doctor, envelope, generate, identity, manual, printable, show, token,
+};
 use crate::domain::fault::Fault;
 
-/// Time for an answer that has to be generated: a large model on a small machine takes minutes.
-const GENERATE_WAIT: Duration = Duration::from_secs(600);
 /// Time between two pictures of the tree.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
 /// Most bytes read from standard input; the node takes 1 MiB by default.
@@ -32,14 +32,16 @@ pub async fn run(
     out: &mut dyn Write,
     errors: &mut dyn Write,
 ) -> Result<u8, CliError> {
-    let Common { url, data_dir, token, json } = args.common;
-    let target = Target { url, data_dir, token };
+    let Common { url, ca, data_dir, token, json } = args.common;
+    let target = Target { url, data_dir, token, ca };
     let mut say = Say { out, errors, is_json: json };
     match carry_out(args.command, &target, &mut say).await {
+        // There is nobody left to tell.
+        Err(CliError::Output(error)) => Err(CliError::Output(error)),
         // Whoever reads JSON finds the reason where the answer would be.
-        Err(CliError::Refused { body, .. }) if json => {
-            say.answer(&body, show::fields)?;
-            Ok(1)
+        Err(error) if json => {
+            say.answer(&error.to_json(), show::fields)?;
+            Ok(error.exit_code())
         }
         outcome => outcome,
     }
@@ -48,13 +50,7 @@ pub async fn run(
 async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Result<u8, CliError> {
     match command {
         Command::Envelope(command) => handle_envelope(command, target, say).await,
-        Command::Token(TokenArgs { command: None }) => {
-            writeln!(say.out, "{}", target.token()?)?;
-            Ok(0)
-        }
-        Command::Token(TokenArgs { command: Some(TokenCommand::Rotate) }) => {
-            token::rotate(target, say.out, say.is_json).await
-        }
+        Command::Token(args) => token::run(args, target, say).await,
         Command::Audit(AuditCommand::Verify { file }) => {
             let data_dir = target.config()?.node.data_dir;
             audit::verify(file.as_deref(), &data_dir, say.out, say.is_json)
@@ -69,7 +65,7 @@ async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Resu
         }
         Command::Health => health(&target.client()?, say).await,
         Command::Actors(args) => actors(args, &target.client()?, say).await,
-        Command::Generate(args) => generate(args, &target.client()?, say).await,
+        Command::Generate(args) => generate::run(args, &target.client()?, say).await,
         Command::Models => {
             let models = target.client()?.get(&["inference", "models"]).await?;
             say.answer(&models, show::models)
@@ -78,14 +74,17 @@ async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Resu
         Command::Constitution(command) => constitution(command, target, say).await,
         Command::Identity(command) => identity::run(command, target, say).await,
         Command::Chaos(args) => drill(args, target, say).await,
+        Command::Doctor(args) => doctor::run(&args, target, say).await,
+        Command::Completions(args) => manual::completions(&args, say),
+        Command::Man(args) => manual::man(args, say),
     }
 }
 
 /// Where answers and remarks go.
 pub(super) struct Say<'a> {
-    out: &'a mut dyn Write,
-    errors: &'a mut dyn Write,
-    is_json: bool,
+    pub(super) out: &'a mut dyn Write,
+    pub(super) errors: &'a mut dyn Write,
+    pub(super) is_json: bool,
 }
 
 impl Say<'_> {
@@ -95,7 +94,7 @@ impl Say<'_> {
         answer: &Value,
         show: impl Fn(&Value) -> String,
     ) -> Result<u8, CliError> {
-        let text = if self.is_json { format!("{answer:#}\n") } else { show(answer) };
+        let text = if self.is_json { printable::json(answer, true) } else { show(answer) };
         self.out.write_all(text.as_bytes())?;
         self.out.flush()?;
         Ok(0)
@@ -168,36 +167,24 @@ async fn actors(args: ActorsArgs, client: &Client, say: &mut Say<'_>) -> Result<
     }
     let is_terminal = std::io::stdout().is_terminal();
     loop {
+        // The node may come back; whoever watches wants to see that.
         let tree = client.get(&["actors"]).await;
-        if is_terminal && !say.is_json {
-            // Home, and clear to the end.
-            say.out.write_all(b"\x1b[H\x1b[J")?;
-        }
-        match tree {
-            Ok(tree) => say.answer(&tree, show::tree).map(drop)?,
-            // The node may come back; whoever watches wants to see that.
-            Err(error) => writeln!(say.errors, "bizra: {error}")?,
+        if say.is_json {
+            let line = tree.unwrap_or_else(|error| error.to_json());
+            say.out.write_all(printable::json(&line, false).as_bytes())?;
+            say.out.flush()?;
+        } else {
+            if is_terminal {
+                // Home, and clear to the end.
+                say.out.write_all(b"\x1b[H\x1b[J")?;
+            }
+            match tree {
+                Ok(tree) => say.answer(&tree, show::tree).map(drop)?,
+                Err(error) => writeln!(say.errors, "bizra: {}", error.to_text())?,
+            }
         }
         tokio::time::sleep(WATCH_PAUSE).await;
     }
-}
-
-async fn generate(args: GenerateArgs, client: &Client, say: &mut Say<'_>) -> Result<u8, CliError> {
-    let body = object([
-        ("prompt", Some(json!(text_or_input(args.prompt)?))),
-        ("system", args.system.map(Value::from)),
-        ("tier", args.tier.map(Value::from)),
-        ("model", args.model.map(Value::from)),
-        ("max_tokens", args.max_tokens.map(Value::from)),
-        ("temperature", args.temperature.map(Value::from)),
-        ("seed", args.seed.map(Value::from)),
-    ]);
-    let answer = client.post_within(&["inference", "generate"], &body, GENERATE_WAIT).await?;
-    say.answer(&answer, show::text)?;
-    if !say.is_json {
-        writeln!(say.errors, "{}", show::generation(&answer))?;
-    }
-    Ok(0)
 }
 
 async fn constitution(

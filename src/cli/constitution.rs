@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use serde_json::json;
 
+use crate::cli::printable;
 use crate::domain::constitution::{Constitution, DOCUMENT_BYTES_MAX};
 
 /// Reads a document from `input`, which is called `origin`, and writes to `out` its version and
@@ -28,7 +29,8 @@ pub fn check(
             let (version, digest) = (constitution.version(), constitution.digest());
             if is_json {
                 let digest = digest.to_hex();
-                writeln!(out, "{}", json!({"valid": true, "version": version, "digest": digest}))?;
+                let valid = json!({"valid": true, "version": version, "digest": digest});
+                write!(out, "{}", printable::json(&valid, true))?;
             } else {
                 writeln!(out, "valid: version {version}, digest {digest}")?;
             }
@@ -36,9 +38,10 @@ pub fn check(
         }
         Err(error) => {
             if is_json {
-                writeln!(out, "{}", json!({ "valid": false, "error": error }))?;
+                let invalid = json!({ "valid": false, "error": error });
+                write!(out, "{}", printable::json(&invalid, true))?;
             } else {
-                writeln!(out, "invalid: {error}")?;
+                writeln!(out, "invalid: {}", printable::text(&error))?;
             }
             Ok(1)
         }
@@ -63,7 +66,7 @@ mod tests {
         assert_eq!((code, text), (0, format!("valid: version 1.0.0, digest {digest}\n")));
         let (code, text) = told(DEFAULT_TOML.as_bytes(), true);
         assert_eq!(code, 0);
-        assert!(text.contains("\"valid\":true") && text.contains(&digest), "{text}");
+        assert!(text.contains("\"valid\": true") && text.contains(&digest), "{text}");
     }
 
     #[test]

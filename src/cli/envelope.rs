@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use serde_json::{Value, json};
 
+use crate::cli::printable;
 use crate::domain::digest::domain_separated_digest;
 use crate::domain::envelope::{
     ENVELOPE_BYTES_MAX, Options, Report, verify as verify_bytes, verify::read,
@@ -55,7 +56,7 @@ pub fn verify(
     let options = Options { accept_v1, ..Options::default() };
     let report = verify_bytes(&bytes, now_ms, &options);
     if is_json {
-        writeln!(out, "{}", report.to_json())?;
+        write!(out, "{}", printable::json(&report.to_json(), true))?;
     } else {
         write_report(out, &report)?;
     }
@@ -75,7 +76,8 @@ pub fn inspect(input: &mut dyn Read, out: &mut dyn Write, is_json: bool) -> io::
         Ok(envelope) => envelope,
         Err((code, error)) => {
             if is_json {
-                writeln!(out, "{}", json!({ "code": code.as_str(), "error": error }))?;
+                let refusal = json!({ "code": code.as_str(), "error": error });
+                write!(out, "{}", printable::json(&refusal, true))?;
             } else {
                 write_refusal(out, "invalid", Some(code), &error)?;
             }
@@ -84,7 +86,7 @@ pub fn inspect(input: &mut dyn Read, out: &mut dyn Write, is_json: bool) -> io::
     };
     if is_json {
         let shown = json!({ "verified": false, "envelope": envelope });
-        writeln!(out, "{shown}")?;
+        write!(out, "{}", printable::json(&shown, true))?;
     } else {
         write_envelope(out, &envelope)?;
     }
@@ -100,7 +102,8 @@ fn read_bounded(input: &mut dyn Read) -> io::Result<Vec<u8>> {
 
 fn unreadable(out: &mut dyn Write, is_json: bool, error: &io::Error) -> io::Result<u8> {
     if is_json {
-        writeln!(out, "{}", json!({ "error": format!("cannot be read: {error}") }))?;
+        let unreadable = json!({ "error": format!("cannot be read: {error}"), "code": "FILE" });
+        write!(out, "{}", printable::json(&unreadable, true))?;
     } else {
         writeln!(out, "cannot be read: {error}")?;
     }
@@ -113,7 +116,7 @@ fn write_report(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         write!(out, "{:<13} {verdict}", check.check)?;
         // The reason of a failure is in the last line.
         match check.detail.as_deref().filter(|_| check.passed) {
-            Some(detail) => writeln!(out, "  {}", printable(detail))?,
+            Some(detail) => writeln!(out, "  {}", printable::line(detail))?,
             None => writeln!(out)?,
         }
     }
@@ -131,9 +134,9 @@ fn write_refusal(
 ) -> io::Result<()> {
     match code {
         Some(code) => {
-            writeln!(out, "{verdict}: {} ({code}): {}", code.as_str(), printable(error))
+            writeln!(out, "{verdict}: {} ({code}): {}", code.as_str(), printable::line(error))
         }
-        None => writeln!(out, "{verdict}: {}", printable(error)),
+        None => writeln!(out, "{verdict}: {}", printable::line(error)),
     }
 }
 
@@ -141,8 +144,8 @@ fn write_envelope(out: &mut dyn Write, envelope: &Value) -> io::Result<()> {
     for name in SHOWN {
         match envelope.get(name) {
             // Text without its quotes, anything else as JSON.
-            Some(Value::String(text)) => writeln!(out, "{name:<13} {}", printable(text))?,
-            Some(value) => writeln!(out, "{name:<13} {}", printable(&value.to_string()))?,
+            Some(Value::String(text)) => writeln!(out, "{name:<13} {}", printable::line(text))?,
+            Some(value) => writeln!(out, "{name:<13} {}", printable::line(&value.to_string()))?,
             None => writeln!(out, "{name:<13} missing")?,
         }
     }
@@ -151,32 +154,11 @@ fn write_envelope(out: &mut dyn Write, envelope: &Value) -> io::Result<()> {
         Some((payload, Ok(bytes))) => {
             let digest = domain_separated_digest(&bytes);
             writeln!(out, "{:<13} {} bytes, digest {digest}", "payload", bytes.len())?;
-            writeln!(out, "{}", printable(&payload.to_string()))?;
+            writeln!(out, "{}", printable::line(&payload.to_string()))?;
         }
         Some((_, Err(error))) => writeln!(out, "{:<13} not canonical: {error}", "payload")?,
     }
     writeln!(out, "nothing was verified; use: bizra envelope verify")
-}
-
-/// Text from an envelope may hold what a terminal obeys; such characters are written as escapes.
-fn printable(text: &str) -> String {
-    let is_plain = |c: char| !c.is_control() && !is_hidden(c);
-    text.chars()
-        .flat_map(|c| {
-            let plain = is_plain(c).then_some(c);
-            let escaped = plain.is_none().then(|| c.escape_unicode());
-            plain.into_iter().chain(escaped.into_iter().flatten())
-        })
-        .collect()
-}
-
-/// Characters that reorder or hide the text around them.
-fn is_hidden(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    )
 }
 
 #[cfg(test)]
@@ -235,7 +217,7 @@ mod tests {
         let (code, text) = show(&sealed.to_bytes(), false);
         assert_eq!(code, VALID);
         assert!(text.contains(&sealed.id.to_string()) && text.contains("nothing was verified"));
-        assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && !is_hidden(c))), "{text}");
+        assert!(text.lines().all(|line| printable::line(line) == line), "{text}");
         let (_, text) = show(&sealed.to_bytes(), true);
         let shown: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&shown["verified"], &shown["envelope"]), (&json!(false), &*sealed.json));

@@ -10,6 +10,7 @@ use crate::adapters::lock::{DirLock, LockError};
 use crate::cli::bizra::{IdentityCommand, KeystoreCommand};
 use crate::cli::client::{CliError, Client, Target};
 use crate::cli::commands::{Say, object, open, text_or_input};
+use crate::cli::target::running;
 use crate::cli::{passphrase, show};
 use crate::clock;
 use crate::config::{Config, Source};
@@ -235,6 +236,9 @@ async fn place(target: &Target, is_made: bool) -> Result<Place, CliError> {
     let is_named = sources.of("node.data_dir") != Source::Default;
     let data_dir = &config.node.data_dir;
     let mut lock = None;
+    if running(data_dir)?.is_some() {
+        return Ok(Place::Node(Node { client: target.client()?, held: None }));
+    }
     if data_dir.exists() {
         match DirLock::acquire(data_dir) {
             Ok(taken) => lock = Some(taken),

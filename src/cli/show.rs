@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::cli::printable;
+
 /// Members that are no objects, one per line; arrays as their JSON. Whoever wants the rest asks for
 /// the JSON of it all.
 pub fn fields(answer: &Value) -> String {
@@ -11,7 +13,7 @@ pub fn fields(answer: &Value) -> String {
     let width = members.keys().map(String::len).max().unwrap_or_default();
     let mut text = String::new();
     for (key, value) in members.iter().filter(|(_, value)| !value.is_object()) {
-        let _ = writeln!(text, "{key:width$}  {}", plain(value));
+        let _ = writeln!(text, "{:width$}  {}", printable::line(key), plain(value));
     }
     text
 }
@@ -21,7 +23,7 @@ pub fn health(answer: &Value) -> String {
     let mut text = format!("{}\n", plain(&answer["status"]));
     for (name, state) in answer["actors"].as_object().into_iter().flatten() {
         if state != "running" {
-            let _ = writeln!(text, "  {name}: {}", plain(state));
+            let _ = writeln!(text, "  {}: {}", printable::line(name), plain(state));
         }
     }
     text
@@ -115,18 +117,6 @@ pub fn models(answer: &Value) -> String {
     table(&rows)
 }
 
-/// The text of a generated answer. What a terminal would obey is escaped, as a model may say
-/// anything; line ends and tabs are kept.
-pub fn text(answer: &Value) -> String {
-    let text = answer["text"].as_str().unwrap_or_default();
-    let escape = |c: char| match c {
-        '\n' | '\t' => c.to_string(),
-        c if c.is_control() => c.escape_default().to_string(),
-        c => c.to_string(),
-    };
-    text.chars().map(escape).chain(["\n".to_owned()]).collect()
-}
-
 /// One line about how a text came to be.
 pub fn generation(answer: &Value) -> String {
     let mut line = format!(
@@ -165,7 +155,7 @@ pub fn identities(answer: &Value) -> String {
 
 /// The key that signs now, and the record on a line of its own, to be given to others.
 pub fn rotated(answer: &Value) -> String {
-    format!("{}{}\n", fields(answer), answer["rotation"])
+    format!("{}{}", fields(answer), printable::json(&answer["rotation"], false))
 }
 
 /// What rotation records say, and whether they hold.
@@ -200,15 +190,18 @@ pub fn gates(answer: &Value) -> String {
     text
 }
 
-/// Rows with their columns aligned; the last one is left as it is.
+/// Rows with their columns aligned; the last one is left as it is. What a terminal would obey is
+/// escaped in every cell.
 pub fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable::line(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
     };
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(line, "{cell:width$}  ");
@@ -225,10 +218,7 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let escape = |c: char| {
-        if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
-    };
-    text.chars().map(escape).collect()
+    printable::line(&text)
 }
 
 /// A time with a unit that fits.
@@ -277,7 +267,7 @@ inference *  running     1.5m  1       0         0/8
     #[test]
     fn an_answer_of_another_shape_is_shown_without_panicking() {
         for answer in [json!(null), json!([1]), json!({"actors": 3}), json!({"models": [7]})] {
-            for show in [fields, health, tree, models, generation, gates, text] {
+            for show in [fields, health, tree, models, generation, gates, constitution] {
                 show(&answer);
             }
         }
