@@ -12,11 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod http;
 mod load;
+mod servers;
 mod validate;
 mod ws;
 
 pub use http::{Http, Rate};
 pub use load::{ConfigError, Flags, Source, Sources};
+pub use servers::{API_KEY_BYTES_MAX, ApiKey, ModelServer, ServerTier};
 pub use ws::Ws;
 
 /// Everything that can be configured.
@@ -184,8 +186,8 @@ impl Supervisor {
     }
 
     /// The first name under `supervisor.actors` that is none of `names`.
-    pub fn unknown_actor(&self, names: &[&str]) -> Option<&str> {
-        let is_known = |key: &str| names.iter().any(|name| is_same_actor(key, name));
+    pub fn unknown_actor<S: AsRef<str>>(&self, names: &[S]) -> Option<&str> {
+        let is_known = |key: &str| names.iter().any(|name| is_same_actor(key, name.as_ref()));
         self.actors.keys().map(String::as_str).find(|key| !is_known(key))
     }
 }
@@ -264,8 +266,11 @@ pub struct Inference {
     pub max_tokens_max: usize,
     /// The model in this process.
     pub edge: Edge,
-    /// The model server.
+    /// The Ollama servers.
     pub ollama: Ollama,
+    /// Servers of the OpenAI interface.
+    #[serde(deserialize_with = "servers::list")]
+    pub openai: Vec<ModelServer>,
 }
 
 impl Default for Inference {
@@ -276,6 +281,7 @@ impl Default for Inference {
             max_tokens_max: 4096,
             edge: Edge::default(),
             ollama: Ollama::default(),
+            openai: Vec::new(),
         }
     }
 }
@@ -284,9 +290,14 @@ impl Default for Inference {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Edge {
-    /// The GGUF file; `None` (written as an empty string) is the embedded demo model.
+    /// The GGUF file for requests that name no model; `None` (written as an empty string) is the
+    /// first of `models`, or else the embedded demo model.
     #[serde(with = "empty_is_none")]
     pub model: Option<PathBuf>,
+    /// Further GGUF files, beside those in the folder `models` of the data directory.
+    pub models: Vec<PathBuf>,
+    /// Bytes that the weights of loaded models may take together; 0 is most of what is free.
+    pub memory_bytes: u64,
     /// Requests generated at the same time; further ones wait.
     pub parallel: usize,
     /// Threads for one request; 0 is every core.
@@ -295,7 +306,7 @@ pub struct Edge {
 
 impl Default for Edge {
     fn default() -> Self {
-        Self { model: None, parallel: 1, threads: 0 }
+        Self { model: None, models: Vec::new(), memory_bytes: 0, parallel: 1, threads: 0 }
     }
 }
 
@@ -313,15 +324,29 @@ pub struct Ollama {
     /// it offers.
     #[serde(with = "empty_is_none")]
     pub model: Option<String>,
+    /// Further Ollama servers.
+    #[serde(deserialize_with = "servers::list")]
+    pub servers: Vec<ModelServer>,
 }
 
 impl Default for Ollama {
     fn default() -> Self {
-        Self {
-            url: "http://127.0.0.1:11434".to_owned(),
-            probe_seconds: 30,
-            probe_timeout_ms: 2000,
-            model: None,
+        let ModelServer { probe_seconds, probe_timeout_ms, .. } = ModelServer::default();
+        let url = "http://127.0.0.1:11434".to_owned();
+        Self { url, probe_seconds, probe_timeout_ms, model: None, servers: Vec::new() }
+    }
+}
+
+impl Ollama {
+    /// The server that is looked for unless told otherwise, as the others are written; its name is
+    /// empty.
+    pub fn first(&self) -> ModelServer {
+        ModelServer {
+            url: self.url.clone(),
+            probe_seconds: self.probe_seconds,
+            probe_timeout_ms: self.probe_timeout_ms,
+            model: self.model.clone(),
+            ..ModelServer::default()
         }
     }
 }

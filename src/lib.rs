@@ -67,9 +67,11 @@ pub mod adapters {
     pub mod constitution_file;
     /// Language models in this process.
     pub mod edge {
+        pub mod catalogue;
         pub mod chat_template;
         pub mod demo;
         pub mod encoding;
+        pub mod engine;
         pub mod generate;
         pub mod gguf;
         mod gguf_reader;
@@ -86,10 +88,13 @@ pub mod adapters {
     }
     pub mod keystore;
     pub mod lock;
+    pub mod model_server;
     pub mod models;
     pub mod ollama;
+    pub mod openai;
     pub mod process;
     pub mod store;
+    pub mod upstream;
 }
 
 /// Requests and responses.
@@ -144,6 +149,7 @@ pub mod cli {
     mod manual;
     pub mod passphrase;
     mod printable;
+    mod replay;
     pub mod report;
     pub mod show;
     mod sse;

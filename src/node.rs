@@ -17,11 +17,11 @@ use crate::adapters::audit::{AuditError, AuditLog, FileLimits};
 use crate::adapters::constitution_file::{ConstitutionFileError, read};
 use crate::adapters::keystore::{Keystore, KeystoreError};
 use crate::adapters::lock::{DirLock, LockError};
+use crate::adapters::process;
 use crate::adapters::store::{Store, StoreError, free_bytes};
-use crate::adapters::{ollama, process};
 use crate::address_file::{self, Told};
 use crate::clock;
-use crate::config::{self, AuthMode, Config, Ws};
+use crate::config::{self, AuthMode, Config};
 use crate::domain::constitution::Constitution;
 use crate::domain::inference::{Tier, request};
 use crate::domain::passphrase::Passphrase;
@@ -29,7 +29,7 @@ use crate::domain::replay::ReplayLimits;
 use crate::domain::restart::Strategy;
 use crate::http::app::{App, Parameters};
 use crate::http::auth::{Auth, Mode};
-use crate::http::limits::{Limits, SocketLimits};
+use crate::http::limits::Limits;
 use crate::http::origin::{OriginError, Origins};
 use crate::http::rate::Rates;
 use crate::http::router::router;
@@ -86,7 +86,7 @@ pub enum StartError {
         /// The name.
         name: String,
         /// Every actor.
-        known: Vec<&'static str>,
+        known: Vec<String>,
     },
     /// The address is in use or not ours.
     #[error("cannot listen on {address}: {source}; choose another with --host and --port")]
@@ -115,9 +115,9 @@ pub enum StartError {
          the network of its container"
     )]
     Plain(IpAddr),
-    /// The model server's address is none.
-    #[error("inference.ollama.url: {0}")]
-    Ollama(#[from] ollama::ServerError),
+    /// A model server cannot be used as it is configured.
+    #[error(transparent)]
+    Server(#[from] backend::remote::SetupError),
     /// An actor does not come up.
     #[error("{0}")]
     Actors(Failure),
@@ -133,7 +133,7 @@ impl StartError {
             Self::Tls(error) => Some(tls_key(error).into()),
             Self::HalfTls { has, .. } => Some((*has).into()),
             Self::Plain(_) => Some("http.host".into()),
-            Self::Ollama(_) => Some("inference.ollama.url".into()),
+            Self::Server(error) => Some(error.key.clone()),
             Self::Passphrase(_) => Some("node.passphrase_file".into()),
             Self::Keystore(_)
             | Self::Lock(_)
@@ -198,9 +198,10 @@ pub async fn start_with(
     passphrase: Option<Passphrase>,
 ) -> Result<Node, StartError> {
     let started = Instant::now();
-    let known = plan::NAMES;
-    if let Some(name) = config.supervisor.unknown_actor(known) {
-        return Err(StartError::UnknownActor { name: name.to_owned(), known: known.to_vec() });
+    let servers = backend::remote::RemoteBackend::all_from_config(&config.inference)?;
+    let known = plan::names(&servers);
+    if let Some(name) = config.supervisor.unknown_actor(&known) {
+        return Err(StartError::UnknownActor { name: name.to_owned(), known });
     }
     let tls = tls(&config)?;
     let data_dir = config.node.data_dir.clone();
@@ -244,22 +245,28 @@ pub async fn start_with(
         meter: envelope_meter.clone(),
     });
 
-    let edge_backend = backend::edge::EdgeBackend::from_config(&config.inference.edge);
+    let edge_backend =
+        backend::edge::EdgeBackend::from_config(&config.inference.edge, data_dir.clone());
     let (edge_child, edge) = plan.actor(backend::edge::NAME, move || edge_backend.clone());
 
-    let ollama_backend = backend::ollama::OllamaBackend::from_config(&config.inference.ollama)?;
-    let (ollama_child, ollama) = plan.actor(backend::ollama::NAME, move || ollama_backend.clone());
+    let mut backends = vec![(Tier::Edge, edge)];
+    let mut inference_children = vec![edge_child];
+    for server in servers {
+        let (tier, name) = (server.tier(), server.name().to_owned());
+        let (child, addr) = plan.actor(&name, move || server.clone());
+        backends.push((tier, addr));
+        inference_children.push(child);
+    }
 
     let (judge, notary, told) = (gate_chain.clone(), envelope.clone(), events.clone());
     let meter = metrics.inference();
-    let backends = vec![(Tier::Edge, edge), (Tier::Local, ollama)];
     let (router_child, inference) = plan.actor(inference_router::NAME, move || {
         let (judge, notary) = (judge.clone(), notary.clone());
         inference_router::InferenceRouter::new(judge, notary, backends.clone())
             .telling(told.clone())
             .counting(meter.clone())
     });
-    let inference_children = vec![edge_child, ollama_child, router_child];
+    inference_children.push(router_child);
     let inference_child = plan.group(plan::INFERENCE, Strategy::OneForOne, inference_children);
 
     let record = Arc::new(AuditLog::new(&data_dir, FileLimits::default(), clock::now_ms));
@@ -479,22 +486,7 @@ fn limits(config: &Config) -> Limits {
             max_tokens_default: config.inference.max_tokens_default,
             ..request::Limits::default()
         },
-        sockets: socket_limits(&config.ws),
+        sockets: plan::socket_limits(&config.ws),
         ..Limits::default()
-    }
-}
-
-fn socket_limits(ws: &Ws) -> SocketLimits {
-    SocketLimits {
-        sockets_max: ws.sockets_max,
-        per_client_max: ws.sockets_per_client_max,
-        message_bytes_max: ws.message_bytes_max,
-        subscriptions_max: ws.subscriptions_max,
-        calls_max: ws.calls_max,
-        generations_max: ws.generations_max,
-        queue_frames_max: ws.queue_frames_max,
-        send_timeout: Duration::from_secs(ws.send_seconds),
-        ping_every: Duration::from_secs(ws.ping_seconds),
-        silent_timeout: Duration::from_secs(ws.silent_seconds),
     }
 }

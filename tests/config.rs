@@ -97,6 +97,9 @@ fn every_key_can_be_set_by_the_environment() {
             ("http.host", _) => "::1".to_owned(),
             ("http.origins", _) => "[\"http://localhost:5173\"]".to_owned(),
             ("inference.ollama.url", _) => "http://box:1".to_owned(),
+            ("inference.openai" | "inference.ollama.servers", _) => {
+                "[{name = \"a\", url = \"http://box:1\"}]".to_owned()
+            }
             ("auth.mode", _) => "trust-loopback".to_owned(),
             ("log.format", _) => "json".to_owned(),
             (_, Value::Integer(default)) => (default + 1).to_string(),
@@ -254,6 +257,59 @@ fn a_bad_file_is_refused_with_its_path_its_line_and_its_key() {
     ] {
         refused(load_text(text), parts);
     }
+}
+
+#[test]
+fn model_servers_are_read_and_each_wrong_value_is_named_with_its_place() {
+    let config = load_text(
+        "[[inference.openai]]\nname = \"gpu\"\nurl = \"https://box/v1\"\ntier = \"pool\"\n\
+         api_key = \"sk-1\"\n[[inference.openai]]\nname = \"lm\"\nurl = \"http://[::1]:1234\"\n\
+         api_key_file = \"~/key\"\n[[inference.ollama.servers]]\nname = \"gpu\"\n\
+         url = \"http://box:1\"\n",
+    );
+    let inference = config.unwrap().inference;
+    assert_eq!(inference.openai[0].api_key.as_ref().unwrap().reveal(), "sk-1");
+    assert_eq!(inference.openai[1].api_key_file, Some(PathBuf::from("/home/somebody/key")));
+    assert_eq!(inference.ollama.servers[0].name, "gpu", "a name in another list is another");
+    assert_eq!(inference.ollama.url, "http://127.0.0.1:11434");
+
+    let with = |text: &str| load_text(&format!("[[inference.openai]]\nname = \"a\"\n{text}"));
+    let url = "url = \"http://a:1\"\n";
+    for (text, parts) in [
+        ("", &["DIR/node.toml: inference.openai[0].url: \"\""][..]),
+        ("url = \"http://u:p@a\"", &["inference.openai[0].url"]),
+        ("url = \"http://a:1\"\nproxy = \"box\"", &["[0].proxy", "\"box\""]),
+        ("url = \"http://a:1\"\nca_file = \"c\"", &["[0].ca_file", "without TLS"]),
+        ("url = \"http://a:1\"\nparallel = 0", &["[0].parallel: is 0"]),
+        ("url = \"http://a:1\"\ntier = \"edge\"", &["`local`", "`pool`"]),
+        ("url = \"http://a:1\"\nnmae = 1", &["unknown field `nmae`"]),
+    ] {
+        refused(with(text), parts);
+    }
+    let twice = format!("{url}[[inference.openai]]\nname = \"a\"\n{url}");
+    refused(with(&twice), &["inference.openai[1].name", "\"a\" is used twice"]);
+    let named = |name: &str| load_text(&format!("[[inference.openai]]\nname = {name:?}\n{url}"));
+    for name in ["", "A", "a b", "a/b", "-a", &"a".repeat(33)] {
+        refused(named(name), &["inference.openai[0].name"]);
+    }
+}
+
+#[test]
+fn no_error_repeats_a_key() {
+    let variable = "BIZRA_INFERENCE__OPENAI";
+    for text in [
+        "sk-secret",
+        "[{name = \"a\", url = \"http://a\", api_key = \"sk-secret\" api",
+        "[{name = \"a\", url = \"http://a\", api_key = \"sk-secret x\"}]",
+        "[{name = \"a\", url = \"http://a\", api_key = [\"sk-secret\"]}]",
+        "[{name = \"a\", url = \"http://a\", api_key = \"sk-secret\", api_key_file = \"f\"}]",
+    ] {
+        let error = load(&[(variable, text)], &Flags::default()).expect_err(text);
+        assert!(error.contains("inference.openai") && !error.contains("secret"), "{error}");
+    }
+    let error = load_text("[[inference.openai]]\nname = \"a\"\napi_key = \"sk-secret x\"\n");
+    let error = error.unwrap_err();
+    assert!(error.contains("DIR/node.toml:3: ") && !error.contains("secret"), "{error}");
 }
 
 #[test]

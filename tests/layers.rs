@@ -387,12 +387,13 @@ fn names_other_actor(name: &str, code: &str) -> bool {
 }
 
 /// Whether a command names an adapter other than the keys and the lock: on those it works while no
-/// node runs, and whatever else it wants it asks the node for.
+/// node runs, and whatever else it wants it asks the node for. A replay computes by itself.
 fn names_other_adapter(name: &str, code: &str) -> bool {
     name.starts_with("src/cli/")
         && code.match_indices("crate::adapters").any(|(at, path)| {
             let rest = code[at + path.len()..].trim_start_matches("::");
-            !["keystore", "lock"].iter().any(|own| rest.starts_with(own))
+            let is_replay = name == "src/cli/replay.rs" && rest.starts_with("edge::");
+            !is_replay && !["keystore", "lock"].iter().any(|own| rest.starts_with(own))
         })
 }
 

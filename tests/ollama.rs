@@ -1,5 +1,7 @@
 //! The Ollama backend against a double of its HTTP API that misbehaves on command.
 
+#[path = "support/remote.rs"]
+mod remote;
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,23 +14,23 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use bizra_omega::actors::backend::ollama::{NAME, OllamaBackend};
-use bizra_omega::adapters::ollama::{Server, Waits};
+use bizra_omega::adapters::model_server::Kind;
+use bizra_omega::adapters::upstream::{Access, Waits};
 use bizra_omega::domain::inference::conversation::{Form, Turn};
 use bizra_omega::domain::inference::request::{Limits, RawRequest};
-use bizra_omega::domain::inference::{
-    BackendError, FinishReason, Generated, InferenceRequest, ModelInfo,
-};
-use bizra_omega::domain::restart::Strategy;
+use bizra_omega::domain::inference::{BackendError, FinishReason, Generated, ModelInfo};
 use bizra_omega::messages::addr::{Addr, Deadline};
 use bizra_omega::messages::backend::BackendMsg;
 use bizra_omega::messages::supervisor::Fault;
-use bizra_omega::supervisor::{ChildSpec, Root};
+use bizra_omega::supervisor::Root;
+use remote::remote;
 use serde_json::{Value, json};
-use support::{SECOND, drill, permanent, settings, until};
+use support::{SECOND, drill, until};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+
+const NAME: &str = "ollama";
 
 /// Bytes of a streamed body, or the end of its connection.
 type Chunk = Result<Bytes, std::io::Error>;
@@ -132,14 +134,8 @@ impl Double {
     }
 }
 
-/// A supervised backend for the server at `url`.
 async fn backend(url: &str, model: Option<&str>, waits: Waits) -> (Root, Addr<BackendMsg>) {
-    let settings = settings(Strategy::OneForOne);
-    let server = Server::new(url, waits).unwrap();
-    let backend = OllamaBackend::new(server, model.map(str::to_owned), SECOND);
-    let make = move || backend.clone();
-    let (spec, addr) = ChildSpec::actor(NAME, permanent(), SECOND, 64, &settings.metrics, make);
-    (support::root(&settings, vec![spec]).await, addr)
+    remote((Kind::Ollama, NAME), url, model, waits, &Access::default()).await
 }
 
 async fn start(double: &Double) -> (Root, Addr<BackendMsg>) {
@@ -150,17 +146,13 @@ fn raw() -> RawRequest {
     RawRequest { prompt: "why?".into(), ..RawRequest::default() }
 }
 
-fn request(raw: RawRequest) -> InferenceRequest {
-    raw.validate(&Limits::default()).unwrap()
-}
-
 async fn ask(
     addr: &Addr<BackendMsg>,
     raw: RawRequest,
     tokens: Option<mpsc::Sender<String>>,
 ) -> Result<Generated, BackendError> {
     let deadline = Deadline::after(20 * SECOND);
-    let (request, tokens) = (request(raw), &tokens);
+    let (request, tokens) = (raw.validate(&Limits::default()).unwrap(), &tokens);
     addr.call(deadline, |reply| BackendMsg::Generate {
         request: request.clone(),
         tokens: tokens.clone(),
@@ -278,23 +270,19 @@ async fn an_unknown_model_is_refused_and_the_known_are_listed() {
 }
 
 #[tokio::test]
-async fn a_configured_model_that_is_missing_is_named_with_its_key() {
-    let double = Double::new(&["a:latest"]);
-    let (_root, addr) = backend(&double.serve().await, Some("b"), Waits::default()).await;
-    let Err(BackendError::Unavailable(reason)) = ask(&addr, raw(), None).await else {
-        panic!("it is missing")
-    };
-    assert!(reason.contains("no model b (inference.ollama.model)"), "{reason}");
-}
-
-#[tokio::test]
-async fn a_server_without_models_says_so() {
-    let double = Double::new(&[]);
-    let (_root, addr) = start(&double).await;
-    let Err(BackendError::Unavailable(reason)) = ask(&addr, raw(), None).await else {
-        panic!("it has none")
-    };
-    assert!(reason.contains("pull one"), "{reason}");
+async fn a_model_that_is_missing_is_named_with_its_key_and_the_fix() {
+    let cases: [(&[&str], _, _); 2] = [
+        (&["a:latest"], Some("b"), "no model b (inference.ollama.model)"),
+        (&[], None, "pull one"),
+    ];
+    for (models, configured, part) in cases {
+        let url = Double::new(models).serve().await;
+        let (_root, addr) = backend(&url, configured, Waits::default()).await;
+        let Err(BackendError::Unavailable(reason)) = ask(&addr, raw(), None).await else {
+            panic!("it is missing")
+        };
+        assert!(reason.contains(part), "{reason}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Actors that generate text: one file per kind, one message enum for all.
 
 pub mod edge;
-pub mod ollama;
+pub mod remote;
 
 use tokio::sync::mpsc;
 

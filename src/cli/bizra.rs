@@ -121,6 +121,23 @@ pub(super) enum EnvelopeCommand {
         /// A file with an envelope or an answer that holds one; - is standard input
         file: PathBuf,
     },
+    /// Compute a proven answer of this engine again; exit code 1 if another text comes
+    Replay {
+        /// A file with an envelope or an answer that holds one; - is standard input
+        file: PathBuf,
+        /// The GGUF file that it was computed with [default: the embedded demo model]
+        #[arg(long, value_name = "PATH")]
+        model: Option<PathBuf>,
+        /// What was asked; the proof names it by hash only
+        #[arg(long, value_name = "TEXT", required_unless_present = "request")]
+        prompt: Option<String>,
+        /// The instructions that went before the prompt
+        #[arg(long, value_name = "TEXT", requires = "prompt")]
+        system: Option<String>,
+        /// The JSON body that was asked with, instead of --prompt and --system
+        #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+        request: Option<PathBuf>,
+    },
     /// Ask the node whether it made an envelope, when, and under which constitution; 1 if not
     Find {
         /// pci_ and 32 hexadecimal digits
@@ -378,6 +395,8 @@ mod tests {
             &["bizra", "generate"],
             &["bizra", "gates", "check", "x", "--snr", "high"],
             &["bizra", "identity", "activate", "x"],
+            &["bizra", "envelope", "replay", "a.json"],
+            &["bizra", "envelope", "replay", "a.json", "--prompt", "a", "--request", "b"],
             &["bizra", "identity", "export"],
             &["bizra", "identity", "encrypt", "--passphrase", "correct horse"],
         ] {

@@ -14,9 +14,11 @@ use crate::cli::bizra::{
 use crate::cli::chaos::{self, Plan};
 use crate::cli::client::{CliError, Client, Target};
 use crate::cli::{
-    audit, constitution, doctor, envelope, generate, identity, manual, printable, show, token,
+    audit, constitution, doctor, envelope, generate, identity, manual, printable, replay, show,
+    token,
 };
 use crate::domain::fault::Fault;
+use crate::domain::inference::recorded::Asked;
 
 /// Time between two pictures of the tree.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
@@ -129,6 +131,17 @@ async fn handle_envelope(
         }
         EnvelopeCommand::Inspect { file } => {
             Ok(envelope::inspect(&mut *open(&file)?, say.out, say.is_json)?)
+        }
+        EnvelopeCommand::Replay { file, model, prompt, system, request } => {
+            let asked = match request {
+                Some(request) => replay::asked_in(&read_text(&request)?)?,
+                None => {
+                    let prompt = text_or_input(prompt.unwrap_or_default())?;
+                    Asked { prompt, system, history: Vec::new() }
+                }
+            };
+            let input = &mut *open(&file)?;
+            replay::replay(input, model.as_deref(), asked, say.out, say.is_json)
         }
         EnvelopeCommand::Find { id } => {
             let found = target.client()?.get(&["pci", "envelope", &id]).await?;

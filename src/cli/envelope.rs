@@ -94,7 +94,7 @@ pub fn inspect(input: &mut dyn Read, out: &mut dyn Write, is_json: bool) -> io::
 }
 
 /// One byte more than may be verified is read at most, so that verifying says what is wrong.
-fn read_bounded(input: &mut dyn Read) -> io::Result<Vec<u8>> {
+pub(super) fn read_bounded(input: &mut dyn Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     input.take(ENVELOPE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

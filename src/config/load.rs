@@ -238,6 +238,15 @@ impl Layers {
         if let Some(model) = &mut config.inference.edge.model {
             *model = expand("inference.edge.model", model, home)?;
         }
+        for model in &mut config.inference.edge.models {
+            *model = expand("inference.edge.models", model, home)?;
+        }
+        let inference = &mut config.inference;
+        for server in inference.ollama.servers.iter_mut().chain(&mut inference.openai) {
+            for file in [&mut server.api_key_file, &mut server.ca_file].into_iter().flatten() {
+                *file = expand("inference.openai", file, home)?;
+            }
+        }
         if let Some(constitution) = &mut config.gates.constitution {
             *constitution = expand("gates.constitution", constitution, home)?;
         }
@@ -246,6 +255,8 @@ impl Layers {
 
     /// Who set `key`, or a key within it, last.
     fn source(&self, key: &str) -> Source {
+        // A list is set as a whole, whichever of its items is meant.
+        let key = key.split('[').next().unwrap_or(key);
         let is_within = |set: &str| {
             set.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::Config;
+use super::{Config, ModelServer};
 
 /// A value that may not be: its key and why.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,7 +149,70 @@ fn inference(config: &Config) -> Result<(), Bad> {
         let reason = format!("{:?} is not of the form http://host:port", inference.ollama.url);
         return Err(bad("inference.ollama.url", reason));
     }
+    if inference.edge.models.len() > MODELS_MAX {
+        let reason = format!("has more than {MODELS_MAX} files; put them into a folder");
+        return Err(bad("inference.edge.models", reason));
+    }
+    if inference.edge.models.iter().any(|path| path.as_os_str().is_empty()) {
+        return Err(bad("inference.edge.models", "holds an empty path"));
+    }
+    within("inference.edge.memory_bytes", inference.edge.memory_bytes, 0..=1 << 50)?;
+    servers("inference.ollama.servers", &inference.ollama.servers)?;
+    servers("inference.openai", &inference.openai)
+}
+
+/// Most files in `inference.edge.models`.
+const MODELS_MAX: usize = 256;
+
+fn servers(list: &str, servers: &[ModelServer]) -> Result<(), Bad> {
+    for (index, server) in servers.iter().enumerate() {
+        let key = |key: &str| format!("{list}[{index}].{key}");
+        if !is_plain_name(&server.name) {
+            let reason = "is not 1 to 32 of a-z, 0-9 and hyphens, beginning with a letter or digit";
+            return Err(bad(key("name"), format!("{:?} {reason}", server.name)));
+        }
+        if servers[..index].iter().any(|other| other.name == server.name) {
+            return Err(bad(key("name"), format!("{:?} is used twice", server.name)));
+        }
+        if !is_server_url(&server.url) {
+            let reason = "is not of the form http://host:port or https://host:port, with or \
+                          without a path";
+            return Err(bad(key("url"), format!("{:?} {reason}", server.url)));
+        }
+        if server.api_key.is_some() && server.api_key_file.is_some() {
+            return Err(bad(key("api_key_file"), "is given beside api_key; give one of them"));
+        }
+        if server.ca_file.is_some() && !server.url.starts_with("https://") {
+            return Err(bad(key("ca_file"), "is given for a server without TLS"));
+        }
+        if let Some(proxy) = server.proxy.as_ref().filter(|proxy| !is_origin(proxy)) {
+            return Err(bad(
+                key("proxy"),
+                format!("{proxy:?} is not of the form http://host:port"),
+            ));
+        }
+        within(key("parallel"), server.parallel, 1..=1024)?;
+        within(key("probe_seconds"), server.probe_seconds, 1..=SECONDS_MAX)?;
+        within(key("probe_timeout_ms"), server.probe_timeout_ms, 1..=MS_MAX)?;
+        within(key("connect_ms"), server.connect_ms, 1..=MS_MAX)?;
+        within(key("first_token_ms"), server.first_token_ms, 1..=MS_MAX)?;
+        within(key("between_tokens_ms"), server.between_tokens_ms, 1..=MS_MAX)?;
+    }
     Ok(())
+}
+
+/// A name that can stand in the name of an actor, in a label of a metric and in a path.
+fn is_plain_name(name: &str) -> bool {
+    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    (1..=32).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with('-')
+}
+
+/// An origin and a plain path. No name or password, which would be seen in logs, and no query.
+fn is_server_url(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else { return false };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~/".contains(&c);
+    ["http", "https"].contains(&scheme) && is_authority(authority) && path.bytes().all(is_plain)
 }
 
 fn within<T: PartialOrd + Display>(
@@ -215,6 +278,34 @@ mod tests {
             ["ftp://a", "http://a:", "http://a:65536", "http://::1", "http://-a", "http://a b"]
         {
             assert!(!is_origin(origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_server_has_an_origin_and_perhaps_a_path() {
+        for url in ["http://127.0.0.1:1234", "https://example.org/v1", "http://[::1]:8000/a/b/"] {
+            assert!(is_server_url(url), "{url}");
+        }
+        for url in [
+            "",
+            "example.org",
+            "ftp://a",
+            "http://",
+            "http://u:p@a",
+            "http://a/?q=1",
+            "http://a/#f",
+        ] {
+            assert!(!is_server_url(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_server_has_a_plain_name() {
+        for name in ["a", "0", "gpu-1", &"x".repeat(32)] {
+            assert!(is_plain_name(name), "{name}");
+        }
+        for name in ["", "-a", "A", "a_b", "a.b", "a b", "\u{e9}", &"x".repeat(33)] {
+            assert!(!is_plain_name(name), "{name}");
         }
     }
 

@@ -1,7 +1,10 @@
 //! What is asked of a model, what comes back, and which tier should answer.
 
 pub mod conversation;
+pub mod estimate;
+pub mod recorded;
 pub mod request;
+pub mod resident;
 pub mod route;
 pub mod share;
 
@@ -142,6 +145,11 @@ pub struct Generated {
     pub prompt_tokens: usize,
     /// Tokens generated.
     pub completion_tokens: usize,
+    /// Whether either count is a guess, because the backend did not report it.
+    pub is_estimated: bool,
+    /// The code that computed it, if that is known: with the same one, the same model and
+    /// temperature 0, the same text comes again.
+    pub engine: Option<String>,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// From the request's arrival at the backend to its first token.

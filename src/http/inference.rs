@@ -59,6 +59,8 @@ pub(super) struct Generated {
     attempts: Vec<Tried>,
     prompt_tokens: usize,
     completion_tokens: usize,
+    /// Whether these two are a guess.
+    tokens_estimated: bool,
     finish_reason: &'static str,
     duration_ms: f64,
     ttft_ms: f64,
@@ -104,6 +106,7 @@ impl From<Answer> for Generated {
             attempts: answer.attempts.into_iter().map(Tried::from).collect(),
             prompt_tokens: generated.prompt_tokens,
             completion_tokens: tokens,
+            tokens_estimated: generated.is_estimated,
             finish_reason: generated.finish_reason.as_str(),
             duration_ms: milliseconds(answer.elapsed),
             ttft_ms: milliseconds(generated.time_to_first_token),

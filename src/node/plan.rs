@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::actor::Actor;
+use crate::actors::backend::remote::RemoteBackend;
 use crate::actors::{audit, backend, envelope, gate_chain, http, identity, inference_router};
-use crate::config;
+use crate::config::{self, Ws};
 use crate::domain::restart::{Allowance, Backoff, ChildRules, GroupRules, Restart, Strategy};
+use crate::http::limits::SocketLimits;
 use crate::messages::addr::Addr;
 use crate::messages::event::Events;
 use crate::metrics::Metrics;
@@ -14,18 +16,26 @@ use crate::supervisor::{ChildSpec, Settings, Watch, group};
 /// Name of the group of router and backends.
 pub(super) const INFERENCE: &str = "inference";
 
-/// Every actor that a configuration may name.
-pub(super) const NAMES: &[&str] = &[
+/// Every actor of a node but those of model servers, whose names come from the configuration.
+const NAMES: &[&str] = &[
     identity::NAME,
     gate_chain::NAME,
     envelope::NAME,
     INFERENCE,
     backend::edge::NAME,
-    backend::ollama::NAME,
     inference_router::NAME,
     audit::NAME,
     http::NAME,
 ];
+
+/// Every actor that a configuration may name, in the order in which they start.
+pub(super) fn names(servers: &[RemoteBackend]) -> Vec<String> {
+    let (before, after) = NAMES.split_at(
+        NAMES.iter().position(|name| *name == inference_router::NAME).unwrap_or(NAMES.len()),
+    );
+    let servers = servers.iter().map(RemoteBackend::name);
+    before.iter().copied().chain(servers).chain(after.iter().copied()).map(str::to_owned).collect()
+}
 
 /// How many messages may wait behind an address: the time callers should wait at most, divided by
 /// the time one message takes (Little's law).
@@ -54,6 +64,22 @@ fn is_critical(name: &str) -> bool {
 pub(super) fn http_grace(config: &config::Supervisor, drain: Duration) -> Duration {
     let rest = 2 * config.stop_seconds + 1 + drain.as_secs();
     Duration::from_secs(config.shutdown_seconds.saturating_sub(rest).max(1))
+}
+
+/// What one WebSocket, and all of them, may do.
+pub(super) fn socket_limits(ws: &Ws) -> SocketLimits {
+    SocketLimits {
+        sockets_max: ws.sockets_max,
+        per_client_max: ws.sockets_per_client_max,
+        message_bytes_max: ws.message_bytes_max,
+        subscriptions_max: ws.subscriptions_max,
+        calls_max: ws.calls_max,
+        generations_max: ws.generations_max,
+        queue_frames_max: ws.queue_frames_max,
+        send_timeout: Duration::from_secs(ws.send_seconds),
+        ping_every: Duration::from_secs(ws.ping_seconds),
+        silent_timeout: Duration::from_secs(ws.silent_seconds),
+    }
 }
 
 /// Makes children by the rules of the configuration.

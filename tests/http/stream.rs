@@ -95,6 +95,8 @@ fn answer(request_id: String) -> Answer {
             model_digest: None,
             prompt_tokens: 1,
             completion_tokens: 3,
+            is_estimated: false,
+            engine: None,
             finish_reason: FinishReason::Stop,
             time_to_first_token: Duration::from_millis(1),
             duration: Duration::from_millis(2),

@@ -1,4 +1,5 @@
 //! Writes tiny models with random weights, the same on every machine.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io::Cursor;
 

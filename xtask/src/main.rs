@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, ExitCode};
 
+mod peers;
+
 const HELP: &str = "\
 Development tasks of bizra-omega.
 
@@ -13,6 +15,8 @@ Usage: cargo xtask <TASK> [-- ARGUMENTS]
 Tasks:
   test        every test of the workspace; ARGUMENTS go to cargo test
   lint        formatting, clippy and documentation, with warnings as errors
+  test-peers  the tests against llama.cpp, whose server it builds first; needs Python 3 and a
+              C++ compiler, takes minutes; ARGUMENTS go to cargo test
   bench       every benchmark; ARGUMENTS go to cargo bench
   eval-snr    pass rates of the SNR scorer over a folder of text: DIR [OPTIONS]
   snr-tables  makes the tables of the SNR scorer: DIR... --out FILE
@@ -39,6 +43,10 @@ fn main() -> ExitCode {
     let rest = rest.strip_prefix(&["--"]).unwrap_or(rest);
     let steps = match args.first() {
         Some(&"test") => vec![with(&["test", "--workspace", "--locked"], rest)],
+        Some(&"test-peers") => match peers::python() {
+            Ok(python) => return peers_with(&python, rest),
+            Err(reason) => return say(&format!("xtask: {reason}"), ExitCode::FAILURE),
+        },
         Some(&"bench") => vec![with(&["bench", "--workspace", "--locked"], rest)],
         Some(&"eval-snr") => vec![snr("eval", rest)],
         Some(&"snr-tables") => vec![snr("tables", rest)],
@@ -58,6 +66,17 @@ fn main() -> ExitCode {
 
 fn with<'a>(args: &[&'a str], rest: &[&'a str]) -> Step<'a> {
     Step::new(&[args, rest].concat())
+}
+
+/// The tests against a peer that this Python has.
+fn peers_with(python: &str, rest: &[&str]) -> ExitCode {
+    let test = ["test", "--locked", "--test", "peers", "--", "--ignored", "--test-threads", "1"];
+    let mut step = with(&test, rest);
+    step.env = Some(("BIZRA_PEER_PYTHON", python));
+    match run(&step) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => say(&format!("xtask: {reason}"), ExitCode::FAILURE),
+    }
 }
 
 /// The tool of the SNR scorer is a program of its own, so that tasks that do not need it do not

@@ -1,22 +1,27 @@
-//! Generates with a model in this process. The engine is `adapters::edge`.
+//! Generates with the models in this process. The engine is `adapters::edge`.
+
+mod shelf;
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tokio::sync::{Semaphore, mpsc, watch};
-use tracing::{info, warn};
+use tokio::sync::{Semaphore, mpsc};
+use tracing::info;
 
 use crate::actor::{Actor, Failure, Turn};
 use crate::actors::backend::answer;
-use crate::adapters::edge::demo::{DEMO, DEMO_NAME, DEMO_NOTE};
-use crate::adapters::edge::generate::{Limits, generate};
-use crate::adapters::edge::model::{EdgeModel, ModelSource};
+use crate::actors::backend::edge::shelf::{Shelf, Standing};
+use crate::adapters::edge::catalogue::{Catalogue, Seen};
+use crate::adapters::edge::demo::{DEMO, DEMO_NOTE};
+use crate::adapters::edge::generate::{Limits, generate_fitting};
+use crate::adapters::edge::model::ModelSource;
 use crate::clock;
 use crate::config;
 use crate::domain::inference::{BackendError, Generated, InferenceRequest, ModelInfo, Tier};
+use crate::machine;
 use crate::messages::backend::BackendMsg;
 
 /// Its name in the tree.
@@ -25,91 +30,65 @@ pub const NAME: &str = "edge";
 /// Pieces of text between the engine and a slow reader. Then the engine waits.
 const PIECES_MAX: usize = 32;
 
-/// What outlives a restart of the actor: the loaded model, and the places of running requests.
+/// What outlives a restart of the actor: the models, and the places of running requests.
 #[derive(Clone, Debug)]
 pub struct EdgeBackend {
-    source: Arc<ModelSource>,
+    shelf: Arc<Shelf>,
     limits: Limits,
-    model: Arc<watch::Sender<Load>>,
     places: Arc<Semaphore>,
 }
 
-/// How far the model is.
+/// Which models there are, and what they may take.
 #[derive(Clone, Debug)]
-enum Load {
-    Waiting,
-    Loading,
-    Ready(EdgeModel),
-    Broken { reason: String },
+pub struct Setup {
+    /// GGUF files, the default first; without any, the model inside the program is the default.
+    pub models: Vec<PathBuf>,
+    /// The data directory, in whose folder `models` there may be more of them.
+    pub data_dir: Option<PathBuf>,
+    /// Bytes that the weights in memory may take together.
+    pub memory_bytes: u64,
+    /// Requests that compute at a time; further ones wait.
+    pub parallel: usize,
+    /// What one request may use.
+    pub limits: Limits,
 }
 
 impl EdgeBackend {
-    /// A backend for the GGUF file at `path`, or for the model inside the program. At most
-    /// `parallel` requests compute at a time; further ones wait behind the address.
-    pub fn new(path: Option<&Path>, parallel: usize, limits: Limits) -> Self {
-        let source = path.map_or(DEMO, |path| ModelSource::Path(path.to_owned()));
+    /// A backend for these models.
+    pub fn with(setup: Setup) -> Self {
+        let mut named: Vec<_> = setup.models.into_iter().map(ModelSource::Path).collect();
+        if named.is_empty() {
+            named.push(DEMO);
+        }
+        let catalogue = Catalogue::new(named, setup.data_dir);
         Self {
-            source: Arc::new(source),
-            limits,
-            model: Arc::new(watch::Sender::new(Load::Waiting)),
-            places: Arc::new(Semaphore::new(parallel)),
+            shelf: Arc::new(Shelf::new(catalogue, setup.memory_bytes)),
+            limits: setup.limits,
+            places: Arc::new(Semaphore::new(setup.parallel)),
         }
     }
 
-    /// What the configuration asks for.
-    pub fn from_config(config: &config::Edge) -> Self {
-        Self::new(config.model.as_deref(), config.parallel, Limits::default())
+    /// A backend for the GGUF file at `path`, or for the model inside the program, whatever memory
+    /// that takes. At most `parallel` requests compute at a time; further ones wait behind the
+    /// address.
+    pub fn new(path: Option<&Path>, parallel: usize, limits: Limits) -> Self {
+        let models = path.map(Path::to_owned).into_iter().collect();
+        Self::with(Setup { models, data_dir: None, memory_bytes: u64::MAX, parallel, limits })
     }
 
-    /// Begins to load the model unless it is there or on its way. A file that was missing or
-    /// broken is tried again whenever the actor starts.
-    fn load(&self) {
-        let begins = self.model.send_if_modified(|load| {
-            let begins = matches!(load, Load::Waiting | Load::Broken { .. });
-            if begins {
-                *load = Load::Loading;
+    /// What the configuration asks for, with the models in `data_dir`.
+    pub fn from_config(config: &config::Edge, data_dir: PathBuf) -> Self {
+        let memory_bytes = match config.memory_bytes {
+            // The rest is for what requests remember, and for the rest of the machine.
+            0 => {
+                machine::read().memory_available().map_or(MEMORY_BYTES_BLIND, |bytes| bytes / 4 * 3)
             }
-            begins
-        });
-        if !begins {
-            return;
-        }
-        let (source, model) = (self.source.clone(), self.model.clone());
-        tokio::spawn(async move {
-            let began = Instant::now();
-            let loaded = tokio::task::spawn_blocking(move || EdgeModel::load(&source)).await;
-            let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            model.send_replace(match loaded {
-                Ok(Ok(loaded)) => {
-                    let facts = loaded.facts();
-                    info!(
-                        model = facts.name,
-                        digest = facts.digest,
-                        context = facts.context_length,
-                        elapsed_ms,
-                        "model loaded"
-                    );
-                    if facts.name == DEMO_NAME {
-                        info!("the model is {DEMO_NOTE}");
-                    }
-                    Load::Ready(loaded)
-                }
-                Ok(Err(error)) => broken(error.to_string()),
-                Err(_) => broken("the engine panicked over the model; is it a GGUF file?".into()),
-            });
-        });
-    }
-
-    /// The model, once it is loaded.
-    async fn model(&self) -> Result<EdgeModel, BackendError> {
-        let mut loads = self.model.subscribe();
-        // The sender is ours, so the channel does not close.
-        let load = loads.wait_for(|load| !matches!(load, Load::Waiting | Load::Loading)).await;
-        match load.as_deref() {
-            Ok(Load::Ready(model)) => Ok(model.clone()),
-            Ok(Load::Broken { reason }) => Err(BackendError::Unavailable(reason.clone())),
-            _ => Err(BackendError::Unavailable("the model is not loaded".into())),
-        }
+            bytes => bytes,
+        };
+        info!(actor = NAME, memory_bytes, "memory for models");
+        let models = config.model.iter().chain(&config.models).cloned().collect();
+        let (data_dir, limits) = (Some(data_dir), Limits::default());
+        Self::with(Setup { models, data_dir, memory_bytes, parallel: config.parallel, limits })
     }
 
     async fn generate(
@@ -118,14 +97,11 @@ impl EdgeBackend {
         tokens: Option<mpsc::Sender<String>>,
     ) -> Result<Generated, BackendError> {
         let began = Instant::now();
-        let model = self.model().await?;
-        let name = &model.facts().name;
-        if let Some(asked) = request.model.as_ref().filter(|asked| *asked != name) {
-            let (model, available) = (asked.clone(), vec![name.clone()]);
-            return Err(BackendError::UnknownModel { model, available });
-        }
+        // Before a place: what cannot be answered waits for nothing.
+        let seen = self.shelf.find(request.model.as_deref()).await?;
         let place = self.places.acquire_owned().await;
         let place = place.map_err(|_| BackendError::Cancelled)?;
+        let lease = self.shelf.take(&seen).await?;
         let waited = began.elapsed();
 
         let stop = StopOnDrop::default();
@@ -134,8 +110,9 @@ impl EdgeBackend {
         let is_shown = tokens.is_some();
         let limits = self.limits;
         let work = tokio::task::spawn_blocking(move || {
-            // Given back when the engine has really ended, so that no more than `parallel` compute.
-            let _place = place;
+            // Given back when the engine has really ended, so that no more than `parallel` compute
+            // and no model in use makes room for another.
+            let (_place, lease) = (place, lease);
             let mut show = |text: &str| {
                 // Fails when the other side was dropped: the caller left or time is up.
                 if is_shown && pieces.blocking_send(text.to_owned()).is_err() {
@@ -144,18 +121,7 @@ impl EdgeBackend {
                 ControlFlow::Continue(())
             };
             let should_stop = || is_stopped.load(Ordering::Relaxed);
-            let mut request = request;
-            let whole = generate(&model, &request, limits, &mut show, &should_stop);
-            match whole {
-                // Found before anything is computed: give what room there is.
-                Err(BackendError::TooLong { tokens, context, .. })
-                    if !request.is_length_asked && tokens < context =>
-                {
-                    request.max_tokens = context - tokens;
-                    generate(&model, &request, limits, &mut show, &should_stop)
-                }
-                outcome => outcome,
-            }
+            generate_fitting(&lease.model, &request, limits, &mut show, &should_stop)
         });
         if let Some(tokens) = tokens {
             while let Some(piece) = shown.recv().await {
@@ -170,54 +136,36 @@ impl EdgeBackend {
         })??;
         generated.time_to_first_token += waited;
         generated.duration += waited;
+        // As it is listed: another model here may have the same name of its own.
+        generated.model = seen.name;
         Ok(generated)
     }
 
-    fn info(&self) -> ModelInfo {
-        let load = self.model.borrow().clone();
-        let is_demo = matches!(*self.source, ModelSource::Embedded { .. });
-        let name = match &*self.source {
-            ModelSource::Embedded { name, .. } => (*name).to_owned(),
-            ModelSource::Path(path) => path.display().to_string(),
-        };
-        let unavailable = ModelInfo {
-            name,
+    fn info(&self, seen: Seen, standing: Standing) -> ModelInfo {
+        let is_demo = matches!(seen.source, ModelSource::Embedded { .. });
+        let peek = seen.peek.ok();
+        let context = peek.as_ref().map(|peek| peek.context_length);
+        ModelInfo {
+            name: seen.name,
             tier: Tier::Edge,
             backend: NAME.to_owned(),
-            parameters: None,
-            quantization: None,
-            context_length: None,
-            is_available: false,
-            is_loaded: false,
+            parameters: peek.as_ref().map(|peek| peek.parameters),
+            quantization: peek.map(|peek| peek.quantization),
+            context_length: context.map(|tokens| tokens.min(self.limits.context_tokens_max)),
+            is_available: !matches!(standing, Standing::Broken(_)),
+            is_loaded: standing == Standing::Loaded,
             last_seen_ms: clock::shown_ms(),
-            note: None,
-        };
-        match load {
-            Load::Ready(model) => {
-                let facts = model.facts();
-                ModelInfo {
-                    name: facts.name.clone(),
-                    parameters: Some(facts.parameters),
-                    quantization: Some(facts.quantization.clone()),
-                    context_length: Some(facts.context_length.min(self.limits.context_tokens_max)),
-                    is_available: true,
-                    is_loaded: true,
-                    note: is_demo.then(|| DEMO_NOTE.to_owned()),
-                    ..unavailable
-                }
-            }
-            Load::Broken { reason } => ModelInfo { note: Some(reason), ..unavailable },
-            Load::Waiting | Load::Loading => {
-                ModelInfo { note: Some("it is being loaded".into()), ..unavailable }
-            }
+            note: match standing {
+                Standing::Broken(reason) => Some(reason),
+                Standing::Loading => Some("it is being loaded".into()),
+                _ => is_demo.then(|| DEMO_NOTE.to_owned()),
+            },
         }
     }
 }
 
-fn broken(reason: String) -> Load {
-    warn!(actor = NAME, reason, "no model, the node serves without");
-    Load::Broken { reason }
-}
+/// Bytes for models where the system does not say how many are free: a small model.
+const MEMORY_BYTES_BLIND: u64 = 2 << 30;
 
 /// Tells the engine to stop when the request is dropped, whyever that is.
 #[derive(Debug, Default)]
@@ -235,13 +183,19 @@ impl Actor for EdgeBackend {
     const STARTS_AT_ONCE: bool = true;
 
     async fn start(&self) -> Result<(), Failure> {
-        self.load();
+        self.shelf.open();
         Ok(())
     }
 
     async fn handle(&self, message: BackendMsg, turn: Turn, (): &mut ()) -> Result<(), Failure> {
         match message {
-            BackendMsg::Models { reply } => reply.send(vec![self.info()]),
+            BackendMsg::Models { reply } => {
+                let backend = self.clone();
+                turn.spawn(async move {
+                    let listed = backend.shelf.list().await.into_iter();
+                    reply.send(listed.map(|(seen, at)| backend.info(seen, at)).collect());
+                });
+            }
             BackendMsg::Generate { request, tokens, deadline, reply } => {
                 let work = self.clone().generate(request, tokens.clone());
                 turn.spawn(answer(NAME, reply, tokens, deadline, work));

@@ -79,6 +79,8 @@ impl Proof<'_> {
             "text": generated.text,
             "prompt_tokens": generated.prompt_tokens,
             "completion_tokens": generated.completion_tokens,
+            "tokens_estimated": generated.is_estimated,
+            "engine": generated.engine,
             "finish_reason": generated.finish_reason.as_str(),
         });
         for key in [HISTORY_HASH, FORM] {

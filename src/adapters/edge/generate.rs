@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use crate::adapters::edge::engine;
 use crate::adapters::edge::model::EdgeModel;
 use crate::adapters::edge::network::PassError;
 use crate::adapters::edge::sampler::Sampler;
@@ -101,10 +102,35 @@ pub fn generate(
         model_digest: Some(model.facts().digest.clone()),
         prompt_tokens: prompt.len(),
         completion_tokens,
+        is_estimated: false,
+        engine: Some(engine::id().to_owned()),
         finish_reason: if is_stopped { FinishReason::Stop } else { finish_reason },
         time_to_first_token: time_to_first_token.unwrap_or(duration),
         duration,
     })
+}
+
+/// As [`generate`]; a request whose length nobody asked for gets what room the model has.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_fitting(
+    model: &EdgeModel,
+    request: &InferenceRequest,
+    limits: Limits,
+    on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    should_stop: &dyn Fn() -> bool,
+) -> Result<Generated, BackendError> {
+    match generate(model, request, limits, on_text, should_stop) {
+        // Found before anything is computed.
+        Err(BackendError::TooLong { tokens, context, .. })
+            if !request.is_length_asked && tokens < context =>
+        {
+            let shorter = InferenceRequest { max_tokens: context - tokens, ..request.clone() };
+            generate(model, &shorter, limits, on_text, should_stop)
+        }
+        outcome => outcome,
+    }
 }
 
 /// The text so far, and who takes it.

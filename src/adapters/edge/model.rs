@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use candle_core::quantized::GgmlDType;
 
+use crate::adapters::edge::catalogue::Stamp;
 use crate::adapters::edge::chat_template::{ChatTemplate, Rendered, TemplateError};
 use crate::adapters::edge::encoding::VocabularyError;
 use crate::adapters::edge::gguf::{Header, HeaderError};
@@ -32,6 +33,26 @@ pub enum ModelSource {
         /// The bytes of a GGUF file.
         bytes: &'static [u8],
     },
+}
+
+impl ModelSource {
+    /// What to call it in errors.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self {
+            Self::Path(path) => path.display().to_string(),
+            Self::Embedded { name, .. } => (*name).to_owned(),
+        }
+    }
+}
+
+/// A file's digest, which holds while the file has this state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownDigest {
+    /// The state of the file.
+    pub stamp: Stamp,
+    /// `blake3:` and the hex digest of all its bytes.
+    pub digest: String,
 }
 
 /// Why a model cannot be loaded: which, what is wrong and what to do.
@@ -107,14 +128,27 @@ impl EdgeModel {
     /// # Errors
     /// See [`LoadProblem`].
     pub fn load(source: &ModelSource) -> Result<Self, LoadError> {
-        let (model, loaded) = match source {
-            ModelSource::Path(path) => (path.display().to_string(), load_file(path)),
-            ModelSource::Embedded { name, bytes } => ((*name).to_owned(), {
-                let digest = blake3::hash(bytes);
-                load(Cursor::new(*bytes), bytes.len() as u64, digest, name)
-            }),
+        Self::load_again(source, None).map(|(model, _)| model)
+    }
+
+    /// As [`load`](Self::load), without reading a file for a digest that is known. Answers also what
+    /// is known of the file from now on.
+    ///
+    /// # Errors
+    /// See [`LoadProblem`].
+    pub fn load_again(
+        source: &ModelSource,
+        known: Option<&KnownDigest>,
+    ) -> Result<(Self, Option<KnownDigest>), LoadError> {
+        let loaded = match source {
+            ModelSource::Path(path) => load_file(path, known),
+            ModelSource::Embedded { name, bytes } => {
+                let digest = digest_text(blake3::hash(bytes));
+                let loaded = load(Cursor::new(*bytes), bytes.len() as u64, digest, name);
+                loaded.map(|model| (model, None))
+            }
         };
-        loaded.map_err(|problem| LoadError { model, problem: Box::new(problem) })
+        loaded.map_err(|problem| LoadError { model: source.title(), problem: Box::new(problem) })
     }
 
     /// What is known of it.
@@ -161,31 +195,44 @@ impl EdgeModel {
     }
 }
 
-fn load_file(path: &Path) -> Result<EdgeModel, LoadProblem> {
+fn load_file(
+    path: &Path,
+    known: Option<&KnownDigest>,
+) -> Result<(EdgeModel, Option<KnownDigest>), LoadProblem> {
     // Asked before opening: opening a pipe would wait for a writer.
     if !path.metadata()?.is_file() {
         return Err(LoadProblem::NotAFile);
     }
     let mut file = File::open(path)?;
     let before = file.metadata()?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(&mut file)?;
-    file.seek(SeekFrom::Start(0))?;
+    let stamp = Stamp::of(&before);
+    let digest = match known.filter(|known| known.stamp == stamp) {
+        Some(known) => known.digest.clone(),
+        None => {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(&mut file)?;
+            file.seek(SeekFrom::Start(0))?;
+            digest_text(hasher.finalize())
+        }
+    };
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let stem = stem.unwrap_or_default();
-    let model = load(BufReader::new(&file), before.len(), hasher.finalize(), &stem)?;
+    let model = load(BufReader::new(&file), before.len(), digest.clone(), &stem)?;
     // The digest names the weights only if nobody wrote in between.
-    let after = file.metadata()?;
-    if after.len() != before.len() || after.modified().ok() != before.modified().ok() {
+    if Stamp::of(&file.metadata()?) != stamp {
         return Err(LoadProblem::Changed);
     }
-    Ok(model)
+    Ok((model, Some(KnownDigest { stamp, digest })))
+}
+
+fn digest_text(digest: blake3::Hash) -> String {
+    format!("blake3:{}", digest.to_hex())
 }
 
 fn load(
     mut reader: impl Read + Seek,
     bytes: u64,
-    digest: blake3::Hash,
+    digest: String,
     fallback_name: &str,
 ) -> Result<EdgeModel, LoadProblem> {
     let header = Header::read(&mut reader, bytes)?;
@@ -201,7 +248,7 @@ fn load(
     let network = read_network(&header, &mut reader, vocabulary.size())?;
     let facts = ModelFacts {
         name: name(metadata.text("general.name")?, fallback_name),
-        digest: format!("blake3:{}", digest.to_hex()),
+        digest,
         parameters: header.tensors.values().map(|tensor| tensor.elements()).sum(),
         quantization: quantization(metadata.count("general.file_type")?, &header),
         context_length: network.shape().context,
@@ -216,7 +263,7 @@ fn load(
 }
 
 /// The stated name without control characters, which would spoil a log.
-fn name(stated: Option<&str>, fallback: &str) -> String {
+pub(super) fn name(stated: Option<&str>, fallback: &str) -> String {
     let clean = |name: &str| -> String {
         name.trim().chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect()
     };

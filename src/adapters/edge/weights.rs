@@ -83,10 +83,7 @@ pub fn read_network(
     let metadata = Metadata(&header.metadata);
     let key = "general.architecture";
     let architecture = required(metadata.text(key), key)?;
-    if !ARCHITECTURES.contains(&architecture) {
-        return Err(WeightsError::Architecture(architecture.to_owned()));
-    }
-    let mut shape = read_shape(metadata, architecture)?;
+    let mut shape = shape(metadata, architecture)?;
     if let Some(factors) = source.optional("rope_freqs.weight", &[shape.turns.len()])? {
         for (turn, factor) in shape.turns.iter_mut().zip(factors.to_vec1::<f32>().map_err(engine)?)
         {
@@ -120,7 +117,14 @@ fn engine(error: candle_core::Error) -> WeightsError {
     WeightsError::Read { tensor: "output.weight".to_owned(), error }
 }
 
-fn read_shape(metadata: Metadata<'_>, architecture: &str) -> Result<Shape, WeightsError> {
+/// The numbers that shape a network, as its metadata states them.
+///
+/// # Errors
+/// When the architecture is not supported, or a number is missing or impossible.
+pub(super) fn shape(metadata: Metadata<'_>, architecture: &str) -> Result<Shape, WeightsError> {
+    if !ARCHITECTURES.contains(&architecture) {
+        return Err(WeightsError::Architecture(architecture.to_owned()));
+    }
     let key = |name: &str| format!("{architecture}.{name}");
     let optional = |name: &str| metadata.count(&key(name));
     let count = |name: &str| required(optional(name), &key(name));

@@ -8,7 +8,7 @@ use reqwest::Response;
 use serde_json::{Value, json};
 
 use crate::adapters::ollama::frames::{Frame, Frames};
-use crate::adapters::ollama::{ServerError, Waits, reason_of};
+use crate::adapters::upstream::{Part, ServerError, Waits, reason_of};
 use crate::domain::inference::conversation::{Form, Message, Role};
 use crate::domain::inference::{FinishReason, InferenceRequest};
 
@@ -20,22 +20,6 @@ pub struct Chat {
     waits: Waits,
     has_begun: bool,
     max_tokens: usize,
-}
-
-/// A part of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Text, not empty.
-    Text(String),
-    /// The end, with the server's own numbers.
-    End {
-        /// Tokens of the prompt; 0 when the server had them in its cache and did not count.
-        prompt_tokens: usize,
-        /// Tokens generated.
-        completion_tokens: usize,
-        /// Why it ended.
-        finish_reason: FinishReason,
-    },
 }
 
 impl Chat {
@@ -64,6 +48,7 @@ impl Chat {
                 Ok(Err(error)) => {
                     return Err(self.broken(ServerError::Unreadable(reason_of(&error))));
                 }
+                Err(_) if self.has_begun => return Err(ServerError::Stalled(wait)),
                 Err(_) => return Err(ServerError::Silent(wait)),
             }
         }
@@ -85,7 +70,7 @@ impl Chat {
                 let is_full = match reason.as_deref() {
                     Some(reason) => reason == "length",
                     // Servers before 0.1.43 do not say.
-                    None => completion_tokens >= self.max_tokens,
+                    None => completion_tokens.is_some_and(|count| count >= self.max_tokens),
                 };
                 let finish_reason = if is_full { FinishReason::Length } else { FinishReason::Stop };
                 Some(Part::End { prompt_tokens, completion_tokens, finish_reason })
@@ -94,11 +79,11 @@ impl Chat {
     }
 }
 
-/// Where the server takes requests of this form.
+/// Where the server takes requests of this form, below `api/`.
 pub(super) const fn path(form: Form) -> &'static str {
     match form {
-        Form::Chat => "api/chat",
-        Form::Completion => "api/generate",
+        Form::Chat => "chat",
+        Form::Completion => "generate",
     }
 }
 

@@ -1,12 +1,9 @@
-//! Cuts an Ollama stream into frames: one JSON object a line, whatever the chunks.
+//! What the lines of an Ollama stream say: one JSON object a line, whatever the chunks.
 
 use serde::Deserialize;
 
-/// Bytes of one line. A frame holds one token's text and at the end a page of numbers.
-const LINE_BYTES_MAX: usize = 256 * 1024;
-
-/// Bytes of text in one answer, as much as an envelope's payload may hold after escaping.
-const TEXT_BYTES_MAX: usize = 512 * 1024;
+use crate::adapters::ollama::lines::Lines;
+use crate::adapters::upstream::TEXT_BYTES_MAX;
 
 /// A frame of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +12,10 @@ pub enum Frame {
     Text(String),
     /// The last frame.
     End {
-        /// Tokens of the prompt, 0 if not reported.
-        prompt_tokens: usize,
-        /// Tokens generated, 0 if not reported.
-        completion_tokens: usize,
+        /// Tokens of the prompt, if reported; some servers do not count those they had cached.
+        prompt_tokens: Option<usize>,
+        /// Tokens generated, if reported.
+        completion_tokens: Option<usize>,
         /// `stop`, `length`, or what else the server says.
         reason: Option<String>,
     },
@@ -49,10 +46,7 @@ pub enum FrameError {
 /// Bytes in, frames out.
 #[derive(Debug, Default)]
 pub struct Frames {
-    /// What came and was not read yet.
-    buffer: Vec<u8>,
-    /// Bytes of the buffer that were read.
-    taken: usize,
+    lines: Lines,
     text_bytes: usize,
     /// A last frame came with text; the text goes first.
     last: Option<Frame>,
@@ -85,15 +79,7 @@ impl Frames {
     /// # Errors
     /// [`FrameError::TooLong`] when a line never ends.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), FrameError> {
-        self.buffer.drain(..self.taken);
-        self.taken = 0;
-        self.buffer.extend_from_slice(chunk);
-        let is_over =
-            self.buffer.len() > LINE_BYTES_MAX && !self.buffer[..LINE_BYTES_MAX].contains(&b'\n');
-        if is_over {
-            return Err(FrameError::TooLong { what: "a line", bytes_max: LINE_BYTES_MAX });
-        }
-        Ok(())
+        self.lines.push(chunk)
     }
 
     /// No chunk follows: what is left must be a whole line.
@@ -101,8 +87,7 @@ impl Frames {
     /// # Errors
     /// [`FrameError::Cut`] when nothing is left, so that the last frame never came.
     pub fn end(&mut self) -> Result<(), FrameError> {
-        let is_blank = self.buffer[self.taken..].iter().all(u8::is_ascii_whitespace);
-        if is_blank { Err(FrameError::Cut) } else { self.push(b"\n") }
+        if self.lines.end()? { Ok(()) } else { Err(FrameError::Cut) }
     }
 
     /// The next frame, if it has come as a whole.
@@ -113,17 +98,8 @@ impl Frames {
         if self.last.is_some() {
             return Ok(self.last.take());
         }
-        loop {
-            let rest = &self.buffer[self.taken..];
-            let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
-            let line = rest[..end].trim_ascii();
-            self.taken += end + 1;
-            if !line.is_empty() {
-                let line = serde_json::from_slice(line)
-                    .map_err(|error| FrameError::NotAFrame(error.to_string()))?;
-                return self.frame(line).map(Some);
-            }
-        }
+        let line = self.lines.read()?;
+        line.map(|line| self.frame(line)).transpose()
     }
 
     fn frame(&mut self, line: Line) -> Result<Frame, FrameError> {
@@ -140,8 +116,8 @@ impl Frames {
             return Ok(Frame::Text(text));
         }
         let end = Frame::End {
-            prompt_tokens: line.prompt_eval_count.unwrap_or(0),
-            completion_tokens: line.eval_count.unwrap_or(0),
+            prompt_tokens: line.prompt_eval_count,
+            completion_tokens: line.eval_count,
             reason: line.done_reason,
         };
         if text.is_empty() {
@@ -173,7 +149,7 @@ mod tests {
 
     fn whole() -> Vec<Frame> {
         let reason = Some("length".to_owned());
-        let end = Frame::End { prompt_tokens: 7, completion_tokens: 3, reason };
+        let end = Frame::End { prompt_tokens: Some(7), completion_tokens: Some(3), reason };
         vec![text("na\u{ef}ve "), text("\u{1f600}"), text(""), text("!"), end]
     }
 
@@ -255,16 +231,13 @@ mod tests {
     }
 
     #[test]
-    fn missing_numbers_are_zero() {
-        let end = Frame::End { prompt_tokens: 0, completion_tokens: 0, reason: None };
+    fn missing_numbers_are_missing() {
+        let end = Frame::End { prompt_tokens: None, completion_tokens: None, reason: None };
         assert_eq!(one("{\"done\":true}\n"), Ok(vec![end]));
     }
 
     #[test]
-    fn lines_and_texts_are_bounded() {
-        let mut frames = Frames::default();
-        let mut chunks = std::iter::repeat_n(vec![b'x'; 64 * 1024], 5);
-        assert!(chunks.any(|chunk| frames.push(&chunk).is_err()));
+    fn texts_are_bounded() {
         let line = format!("{{\"message\":{{\"content\":\"{}\"}}}}\n", "x".repeat(100_000));
         let mut frames = Frames::default();
         let is_over = (0..6).any(|_| {
