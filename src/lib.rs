@@ -165,6 +165,7 @@ pub mod config;
 pub mod machine;
 pub mod metrics;
 pub mod node;
+pub mod open_files;
 pub mod passphrase_file;
 pub mod private_file;
 pub mod supervisor;

@@ -9,6 +9,7 @@ use bizra_omega::cli::{logging, passphrase};
 use bizra_omega::config::{Config, Sources};
 use bizra_omega::domain::passphrase::Passphrase;
 use bizra_omega::node::{self, StartError};
+use bizra_omega::open_files;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
     };
     if let Err(reason) = logging::start(&config.log) {
         return usage(&format!("{}: {reason}", sources.of("log.filter")));
+    }
+    if let Some(reason) = open_files::allow(config.http.connections_max) {
+        warn!(reason, "not every connection that is allowed can be open");
     }
     if let Err(error) = threads::apply(config.inference.edge.threads) {
         return failed(&format!("cannot start with inference.edge.threads: {error}"));

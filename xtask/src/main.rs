@@ -18,6 +18,7 @@ Tasks:
   test-peers  the tests against llama.cpp, whose server it builds first; needs Python 3 and a
               C++ compiler, takes minutes; ARGUMENTS go to cargo test
   bench       every benchmark; ARGUMENTS go to cargo bench
+  bench-http  the door of the node beside a bare axum server, under wrk; --help has the options
   eval-snr    pass rates of the SNR scorer over a folder of text: DIR [OPTIONS]
   snr-tables  makes the tables of the SNR scorer: DIR... --out FILE
   help        this text
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
             Err(reason) => return say(&format!("xtask: {reason}"), ExitCode::FAILURE),
         },
         Some(&"bench") => vec![with(&["bench", "--workspace", "--locked"], rest)],
+        Some(&"bench-http") => bench_http(rest),
         Some(&"eval-snr") => vec![snr("eval", rest)],
         Some(&"snr-tables") => vec![snr("tables", rest)],
         Some(&"lint") if rest.is_empty() => lint(),
@@ -84,6 +86,13 @@ fn peers_with(python: &str, rest: &[&str]) -> ExitCode {
 fn snr<'a>(command: &'a str, rest: &[&'a str]) -> Step<'a> {
     let run = ["run", "--quiet", "--release", "--locked", "--package", "snr-tool", "--", command];
     with(&run, rest)
+}
+
+/// Both servers and the program that loads them, which finds them beside itself.
+fn bench_http<'a>(rest: &[&'a str]) -> Vec<Step<'a>> {
+    let node = ["build", "--release", "--locked", "--bin", "bizra-api"];
+    let run = ["run", "--release", "--locked", "--package", "http-bench", "--"];
+    vec![Step::new(&node), with(&run, rest)]
 }
 
 fn lint<'a>() -> Vec<Step<'a>> {
