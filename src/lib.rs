@@ -107,6 +107,7 @@ pub mod http {
     mod body;
     mod compress;
     mod constitution;
+    mod docs;
     mod envelope;
     pub mod error;
     mod gates;
@@ -117,6 +118,7 @@ pub mod http {
     pub mod limits;
     mod metrics;
     mod observe;
+    pub mod openapi;
     pub mod origin;
     mod patient;
     mod peers;

@@ -5,44 +5,74 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::http::app::{App, Until};
 use crate::http::body::OptionalBody;
 use crate::http::error::ApiError;
+use crate::http::openapi::forms::{ActorStateName, EpochMs, FaultName};
+use crate::http::router;
 use crate::messages::supervisor::{ActorInfo, Failure, Fault, SupervisorMsg};
 
-/// `GET /actors`
-#[derive(Debug, Serialize)]
+/// The supervision tree.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ActorTree)]
 pub(super) struct Tree {
     /// The root's children in start order.
     actors: Vec<Node>,
 }
 
 /// One actor.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Actor, examples(json!({
+    "name": "identity",
+    "state": "running",
+    "incarnation": 1,
+    "uptime_seconds": 12.5,
+    "restarts": 0,
+    "queue_depth": 0,
+    "queue_depth_max": 256,
+    "critical": true,
+    "last_failure": null,
+    "children": [],
+})))]
 pub(super) struct Node {
+    /// Its name.
     name: String,
+    /// Where it stands.
+    #[schema(value_type = ActorStateName)]
     state: &'static str,
     /// How many times it has been started.
     incarnation: u64,
-    /// Of this incarnation.
+    /// Seconds since this incarnation started; null when it does not run.
+    #[schema(minimum = 0, required)]
     uptime_seconds: Option<f64>,
+    /// How many times it was started again.
     restarts: u64,
-    /// Messages waiting or being handled, and the most there may be.
+    /// Messages waiting or being handled.
     queue_depth: usize,
+    /// The most of them there may be.
     queue_depth_max: usize,
     /// Whether the node ends when this actor cannot be kept alive.
     critical: bool,
+    /// Why it last failed; null if it never did.
+    #[schema(required)]
     last_failure: Option<LastFailure>,
+    /// Those that it supervises, in start order.
+    #[schema(no_recursion)]
     children: Vec<Node>,
 }
 
 /// Why an actor last failed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({ "class": "panic", "reason": "a drill", "at_ms": 1_767_225_600_123_u64 })))]
 pub(super) struct LastFailure {
+    /// How it ended.
     class: &'static str,
+    /// The same in words.
     reason: String,
-    /// Milliseconds since the Unix epoch.
+    /// When.
+    #[schema(value_type = EpochMs)]
     at_ms: u64,
 }
 
@@ -77,6 +107,10 @@ pub(super) fn walk<'a>(tree: &'a [ActorInfo], visit: &mut impl FnMut(&'a ActorIn
     }
 }
 
+/// Shows the supervision tree.
+///
+/// Every actor with its state, restarts, queue and last failure.
+#[utoipa::path(get, path = router::ACTORS, responses((status = 200, body = Tree)))]
 pub(super) async fn list(
     State(app): State<App>,
     Until(deadline): Until,
@@ -86,20 +120,42 @@ pub(super) async fn list(
 }
 
 /// How an actor is to fail.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(examples(json!({ "kind": "error" })))]
 pub(super) struct StopRequest {
-    /// `error`, or with drills allowed `panic`, `stop`, `kill`, `freeze`.
+    /// `error` unless told otherwise; the others only where drills are allowed.
     #[serde(default)]
+    #[schema(value_type = Option<FaultName>)]
     kind: Option<String>,
 }
 
 /// The fault is on its way.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({ "actor": "identity", "kind": "error" })))]
 pub(super) struct Stopped {
+    /// The actor that fails.
     actor: String,
+    /// How.
+    #[schema(value_type = FaultName)]
     kind: &'static str,
 }
 
+/// Makes an actor fail.
+///
+/// A drill: its supervisor starts it again. Every kind but `error` is refused with 403 unless drills
+/// are enabled in the configuration (`chaos.enabled`).
+#[utoipa::path(
+    post,
+    path = router::ACTOR_STOP,
+    params(("name" = String, Path, description = "Name of the actor, as in the supervision tree.",
+        min_length = 1, example = "identity")),
+    request_body = Option<StopRequest>,
+    responses(
+        (status = 200, body = Stopped),
+        (status = 404, description = "There is no such actor."),
+        (status = 409, description = "The actor does not run."),
+    ),
+)]
 pub(super) async fn stop(
     State(app): State<App>,
     Until(deadline): Until,

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::http::auth::{Auth, Class};
+use crate::http::docs::Documents;
 use crate::http::error::ApiError;
 use crate::http::limits::Limits;
 use crate::http::origin::Origins;
@@ -29,6 +30,7 @@ struct Inner {
     limiter: Limiter,
     /// The places of requests that are served at once.
     places: Arc<Semaphore>,
+    documents: Documents,
 }
 
 /// The parts of an [`App`].
@@ -59,7 +61,12 @@ impl App {
     pub fn new(parameters: Parameters) -> Self {
         let limiter = Limiter::new(&parameters.limits.rates);
         let places = Arc::new(Semaphore::new(parameters.limits.requests_max));
-        Self(Arc::new(Inner { parameters, limiter, places }))
+        Self(Arc::new(Inner { parameters, limiter, places, documents: Documents::default() }))
+    }
+
+    /// The contract, as it is served.
+    pub(super) fn documents(&self) -> &Documents {
+        &self.0.documents
     }
 
     /// Counts how often clients call.

@@ -1,5 +1,7 @@
 //! Request bodies: bounded in size and time, strict I-JSON, with the path to whatever is wrong.
 
+mod strict;
+
 use axum::body::Body as AxumBody;
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
@@ -13,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::domain::json::{self, JsonError};
 use crate::http::app::App;
+use crate::http::body::strict::Strict;
 use crate::http::error::ApiError;
 use crate::http::limits::Limits;
 
@@ -174,7 +177,7 @@ pub(super) fn malformed(error: JsonError) -> ApiError {
 }
 
 fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
+    serde_path_to_error::deserialize(Strict(value)).map_err(|error| {
         let mut path = match error.path().to_string() {
             path if path == "." => "$".to_owned(),
             path if path.starts_with('[') => format!("${path}"),
@@ -247,6 +250,8 @@ mod tests {
         for (text, path) in [
             ("{}", "$.name"),
             ("[]", "$"),
+            ("[\"a\"]", "$"),
+            ("{\"name\":\"a\",\"parts\":[[1]]}", "$.parts[0]"),
             ("null", "$"),
             ("{\"name\":1}", "$.name"),
             ("{\"name\":null}", "$.name"),

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::clock;
 use crate::domain::bytes::from_hex;
@@ -19,33 +20,60 @@ use crate::http::audit;
 use crate::http::auth::Class;
 use crate::http::body::{self, Body, RawBody};
 use crate::http::error::ApiError;
+use crate::http::openapi::forms::{
+    AnyJson, Anything, DigestHex, EnvelopeIdText, NodeIdHex, TimeText,
+};
+use crate::http::openapi::shapes::{Found, LogPage, Report, Sealed};
 use crate::http::request_id::{RequestId, random_bytes};
+use crate::http::router;
 use crate::http::server::Peer;
 use crate::messages::envelope::EnvelopeMsg;
 use crate::messages::gate_chain::GateChainMsg;
 
-/// `POST /pci/envelope/create`
-#[derive(Debug, Deserialize)]
+/// What to seal.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = EnvelopeCreateRequest, examples(json!({ "payload": { "answer": 42 }, "ttl": 600 })))]
 pub(super) struct CreateRequest {
-    /// Any I-JSON value.
+    /// Any I-JSON value, at most 1 MiB in its canonical form.
+    #[schema(value_type = AnyJson)]
     payload: Value,
     /// Seconds, 1 to 3600, and 3600 unless told otherwise.
     ttl: Option<i64>,
     /// What it was made from.
     provenance: Option<Vec<ParentRequest>>,
-    /// The only node that may consume it.
+    /// The only node that may consume it; any may unless told otherwise.
+    #[schema(value_type = Option<NodeIdHex>)]
     audience: Option<String>,
 }
 
 /// A parent of an envelope.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "pci_79b5562e8fe654f94078b112e8a98ba7",
+    "content_hash": "79b5562e8fe654f94078b112e8a98ba7901f853ae695bed7e0e3910bad049664",
+})))]
 pub(super) struct ParentRequest {
+    /// Its id.
+    #[schema(value_type = EnvelopeIdText)]
     id: String,
+    /// Digest of its payload, as its header has it.
+    #[schema(value_type = DigestHex)]
     content_hash: String,
 }
 
+/// Seals a payload.
+///
 /// Answers with every field of the envelope, and with the whole once more under `envelope`, which
 /// is how some clients read it.
+#[utoipa::path(
+    post,
+    path = router::ENVELOPE_CREATE,
+    request_body = CreateRequest,
+    responses(
+        (status = 200, body = Sealed),
+        (status = 507, description = "There is too little room on the disk (`DISK_FULL`)."),
+    ),
+)]
 pub(super) async fn create(
     State(app): State<App>,
     Until(deadline): Until,
@@ -119,12 +147,27 @@ fn now_ms() -> Result<i64, ApiError> {
 }
 
 /// What else may be asked of `POST /pci/envelope/verify`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct VerifyQuery {
-    /// Whether to record the nonce as well, so that the envelope is accepted once.
+    /// Whether to record the nonce as well, so that the envelope is accepted once; this needs the
+    /// token. No unless told otherwise.
+    #[param(nullable = false)]
     consume: Option<bool>,
 }
 
+/// Checks an envelope.
+///
+/// The body is the envelope, or an object that has it under `envelope`, such as an answer of
+/// `inference/generate`; at most twice as large as other bodies. What is not valid is answered with
+/// 200 and `"valid": false`; only what is no JSON is refused with 400.
+#[utoipa::path(
+    post,
+    path = router::ENVELOPE_VERIFY,
+    params(VerifyQuery),
+    request_body = Anything,
+    responses((status = 200, body = Report)),
+)]
 pub(super) async fn verify(
     State(app): State<App>,
     Until(deadline): Until,
@@ -155,9 +198,20 @@ pub(super) async fn verify(
 }
 
 /// Entries of the log in one answer, unless more are asked for.
-const PAGE_DEFAULT: usize = 50;
+pub(super) const PAGE_DEFAULT: usize = 50;
 
-/// `GET /pci/envelope/{id}`: whether this node made it, when, and under which constitution.
+/// Finds an envelope in the log.
+///
+/// Says whether this node made it, when, and under which constitution.
+#[utoipa::path(
+    get,
+    path = router::ENVELOPE,
+    params(("id" = EnvelopeIdText, Path, description = "Id of the envelope.")),
+    responses(
+        (status = 200, body = Found),
+        (status = 404, description = "This node made no such envelope."),
+    ),
+)]
 pub(super) async fn find(
     State(app): State<App>,
     Until(deadline): Until,
@@ -179,17 +233,29 @@ pub(super) async fn find(
 }
 
 /// What may be asked of `GET /pci/envelopes`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LogQuery {
-    /// Entries, 1 to 1000, and 50 unless told otherwise.
+    /// Entries, and 50 unless told otherwise.
+    #[param(nullable = false, minimum = 1)]
     limit: Option<usize>,
-    /// RFC 3339: only envelopes of this time and later.
+    /// Only envelopes of this time and later.
+    #[param(value_type = TimeText, required = false)]
     since: Option<String>,
     /// The last id of the page before.
+    #[param(value_type = EnvelopeIdText, required = false)]
     after: Option<String>,
 }
 
-/// `GET /pci/envelopes`: the log, newest first. `next` is what to give as `after` for more, or null.
+/// Lists the envelopes that were made here.
+///
+/// Newest first. `next` is what to give as `after` for more, or null.
+#[utoipa::path(
+    get,
+    path = router::ENVELOPES,
+    params(LogQuery),
+    responses((status = 200, body = LogPage)),
+)]
 pub(super) async fn log(
     State(app): State<App>,
     Until(deadline): Until,

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::domain::gate::{ContentType, Evidence, Facts, GateInput, Receipt, Verdict};
 use crate::domain::profile::Profile;
@@ -13,61 +14,109 @@ use crate::http::body::Body;
 use crate::http::constitution::score;
 use crate::http::error::ApiError;
 use crate::http::identity::text_or_bytes;
+use crate::http::openapi::forms::{
+    AnyJson, Base64Text, DigestHex, EnforcementName, GateName, ProfileName, RejectCodeName,
+    ScoreNumber, SourceName,
+};
+use crate::http::router;
 use crate::messages::gate_chain::GateChainMsg;
 
-/// `POST /pci/gates/check`
-#[derive(Debug, Deserialize)]
+/// Content to judge: `content` or `content_b64`, one of the two.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = GatesCheckRequest, examples(json!({
+    "content": "The node measures what it judges.",
+    "snr_score": 0.9,
+    "ihsan_score": 0.97,
+})))]
 pub(super) struct CheckRequest {
+    /// As text.
     content: Option<String>,
+    /// As bytes.
+    #[schema(value_type = Option<Base64Text>)]
     content_b64: Option<String>,
     /// `text/plain` or `application/json`. Without it content is text, unless one of the ids
     /// below says that it comes from an envelope, whose payload is JSON.
+    #[schema(pattern = "^(text/plain|application/json)(;.*)?$")]
     content_type: Option<String>,
+    /// The signal-to-noise score that its author claims; it can lower what is measured.
+    #[schema(value_type = Option<ScoreNumber>)]
     snr_score: Option<f64>,
+    /// The Ihsan score that its author claims; it can lower what is measured.
+    #[schema(value_type = Option<ScoreNumber>)]
     ihsan_score: Option<f64>,
+    /// Who sent it; says that it comes from an envelope.
     sender_id: Option<String>,
+    /// The envelope it comes from.
     envelope_id: Option<String>,
-    /// `check` unless told otherwise.
+    /// Which gates judge; `check` unless told otherwise.
+    #[schema(value_type = Option<ProfileName>)]
     profile: Option<String>,
-    /// Texts that the content is to be supported by, at most [`SOURCES_MAX`].
+    /// Texts that the content is to be supported by.
     sources: Option<Vec<String>>,
 }
 
 /// Sources of one content: each is read for every check.
-const SOURCES_MAX: usize = 32;
+pub(super) const SOURCES_MAX: usize = 32;
 
 /// What the gates said.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = GatesChecked)]
 pub(super) struct Checked {
+    /// Whether no strict gate refused.
     passed: bool,
     /// The same; older clients read this one.
     all_passed: bool,
+    /// Why it did not pass; null if it did.
+    #[schema(required)]
     reason: Option<String>,
     /// Of the first strict gate that failed.
+    #[schema(value_type = Option<RejectCodeName>, required)]
     code: Option<&'static str>,
     /// What advisory gates found wrong.
     warnings: Vec<String>,
+    /// Which gates judged.
+    #[schema(value_type = ProfileName)]
     profile: &'static str,
+    /// What each gate said, in order.
     results: Vec<GateResult>,
+    /// The constitution they judged by.
+    #[schema(value_type = DigestHex)]
     constitution_digest: String,
 }
 
 /// What one gate said.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct GateResult {
+    /// Its name.
+    #[schema(value_type = GateName)]
     gate: &'static str,
+    /// Whether the content passed it.
     passed: bool,
+    /// Why not.
+    #[schema(value_type = Option<RejectCodeName>, required)]
     code: Option<&'static str>,
+    /// What was compared.
+    #[schema(value_type = Option<ScoreNumber>, required)]
     score: Option<Score>,
+    /// With what.
+    #[schema(value_type = Option<ScoreNumber>, required)]
     threshold: Option<Score>,
-    /// `measured`, `attested`, `claimed` or `unavailable`.
+    /// Who vouches for the score.
+    #[schema(value_type = SourceName)]
     source: &'static str,
+    /// What not passing means.
+    #[schema(value_type = EnforcementName)]
     enforcement: &'static str,
     /// What measured the score.
+    #[schema(required, example = "snr-text")]
     scorer: Option<&'static str>,
+    /// Its version.
+    #[schema(required, example = "1.0.0")]
     version: Option<&'static str>,
     /// What the verdict rests on; never holds content.
+    #[schema(value_type = Option<AnyJson>, required)]
     evidence: Option<Value>,
+    /// Microseconds it took.
     duration_us: u64,
 }
 
@@ -101,6 +150,15 @@ impl From<Receipt> for Checked {
     }
 }
 
+/// Measures and judges content.
+///
+/// Whether the content passed is in the answer; one that did not is answered with 200 all the same.
+#[utoipa::path(
+    post,
+    path = router::GATES_CHECK,
+    request_body = CheckRequest,
+    responses((status = 200, body = Checked)),
+)]
 pub(super) async fn check(
     State(app): State<App>,
     Until(deadline): Until,

@@ -7,10 +7,14 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Map, json};
+use utoipa::ToSchema;
 
 use crate::http::actors::walk;
 use crate::http::app::{App, Until};
 use crate::http::error::ApiError;
+use crate::http::openapi::forms::ActorStateName;
+use crate::http::openapi::shapes::Signal;
+use crate::http::router;
 use crate::messages::addr::Deadline;
 use crate::messages::inference_router::InferenceMsg;
 use crate::messages::supervisor::{ActorInfo, ActorState, SupervisorMsg};
@@ -18,14 +22,29 @@ use crate::messages::supervisor::{ActorInfo, ActorState, SupervisorMsg};
 /// Whoever asks for the health of a node has no patience with one that is not well.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
-/// `GET /health`
-#[derive(Debug, Serialize)]
+/// How the node is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "status": "healthy",
+    "version": "0.1.0",
+    "uptime_seconds": 12.5,
+    "requests_served": 3,
+    "actors": { "identity": "running" },
+    "inference_ready": true,
+})))]
 pub(super) struct Health {
+    /// `healthy`, or `degraded` when something does not work; `unhealthy` comes with 503.
+    #[schema(pattern = "^(healthy|degraded|unhealthy)$")]
     status: &'static str,
+    /// The node's version.
     version: &'static str,
+    /// Seconds since the node started.
+    #[schema(minimum = 0)]
     uptime_seconds: f64,
+    /// Requests answered since then.
     requests_served: u64,
-    /// State by name.
+    /// State of every actor, by its name.
+    #[schema(value_type = BTreeMap<String, ActorStateName>)]
     actors: BTreeMap<String, &'static str>,
     /// Whether a prompt would be answered now.
     inference_ready: bool,
@@ -102,6 +121,11 @@ pub(super) async fn is_inference_ready(app: &App, deadline: Deadline) -> bool {
     models.is_ok_and(|models| models.iter().any(|model| model.is_available))
 }
 
+/// Tells how the node is.
+///
+/// 200 while the node serves, also when it is degraded. 503 when a critical actor is lost; the error
+/// then has the keys of this answer as well.
+#[utoipa::path(get, path = router::HEALTH, responses((status = 200, body = Health)))]
 pub(super) async fn health(
     State(app): State<App>,
     Until(deadline): Until,
@@ -131,12 +155,16 @@ fn unhealthy(health: &Health, reason: &'static str) -> ApiError {
     ApiError::unavailable("UNHEALTHY", reason).extra(extra)
 }
 
-/// `GET /livez`: the process answers.
+/// Tells that the process answers.
+#[utoipa::path(get, path = router::LIVE, responses((status = 200, body = Signal)))]
 pub(super) async fn live() -> Json<serde_json::Value> {
     Json(json!({ "status": "alive" }))
 }
 
-/// `GET /readyz`: whether to send work here.
+/// Tells whether to send work here.
+///
+/// 503 while the node is on its way down or cannot serve.
+#[utoipa::path(get, path = router::READY, responses((status = 200, body = Signal)))]
 pub(super) async fn ready(
     State(app): State<App>,
     Until(deadline): Until,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::clock;
 use crate::domain::id::NodeId;
@@ -15,22 +16,35 @@ use crate::domain::identity::{Claim, IdentityInfo, KeyUse, Signed};
 use crate::http::app::{App, Until};
 use crate::http::body::{Body, OptionalBody};
 use crate::http::error::ApiError;
+use crate::http::openapi::forms::{Base64Text, LabelText, NodeIdHex, PublicKeyHex, SignatureHex};
+use crate::http::openapi::shapes::RotationRecord;
+use crate::http::router;
 use crate::messages::identity::IdentityMsg;
 
-/// `POST /identity/generate`
-#[derive(Debug, Default, Deserialize)]
+/// What the new key is to be.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = IdentityGenerateRequest, examples(json!({ "label": "laptop", "activate": false })))]
 pub(super) struct GenerateRequest {
+    /// Its owner's name for it; none unless given.
+    #[schema(value_type = Option<LabelText>)]
     label: Option<String>,
     /// Whether the new key signs from now on; yes unless told otherwise.
     activate: Option<bool>,
 }
 
 /// An identity; the secret stays with the node.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Identity {
+    /// Its id.
+    #[schema(value_type = NodeIdHex)]
     node_id: String,
+    /// Its public key.
+    #[schema(value_type = PublicKeyHex)]
     public_key: String,
+    /// Its owner's name for it.
+    #[schema(value_type = Option<LabelText>, required)]
     label: Option<String>,
+    /// Whether it is the one that signs.
     active: bool,
 }
 
@@ -46,21 +60,27 @@ impl From<IdentityInfo> for Identity {
 }
 
 /// An identity, and the record by which another took its place or it took that of another.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = IdentityRecorded)]
 pub(super) struct Recorded {
     #[serde(flatten)]
     identity: Identity,
+    /// The record; null for a key that neither replaced another nor was replaced.
+    #[schema(value_type = Option<RotationRecord>, required)]
     rotation: Option<Value>,
 }
 
-/// `GET /identity`
-#[derive(Debug, Serialize)]
+/// The identities of the node.
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Keystore {
     /// The active one first.
     identities: Vec<Recorded>,
 }
 
+/// Lists the identities.
+///
 /// Names, public keys and records: what everybody may know who may look at the node.
+#[utoipa::path(get, path = router::IDENTITY, responses((status = 200, body = Keystore)))]
 pub(super) async fn list(
     State(app): State<App>,
     Until(deadline): Until,
@@ -73,12 +93,26 @@ pub(super) async fn list(
     Ok(Json(Keystore { identities: all.into_iter().map(recorded).collect() }))
 }
 
-/// `POST /identity/activate`
-#[derive(Debug, Deserialize)]
+/// Which key is to sign.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(examples(json!({ "node_id": "2152f8d19b791d24453242e15f2eab6c" })))]
 pub(super) struct ActivateRequest {
+    /// Its id.
+    #[schema(value_type = NodeIdHex)]
     node_id: String,
 }
 
+/// Has another key sign.
+#[utoipa::path(
+    post,
+    path = router::IDENTITY_ACTIVATE,
+    request_body = ActivateRequest,
+    responses(
+        (status = 200, body = Identity),
+        (status = 404, description = "There is no such key in the keystore."),
+        (status = 409, description = "Another key took its place, so it signs no more."),
+    ),
+)]
 pub(super) async fn activate(
     State(app): State<App>,
     Until(deadline): Until,
@@ -91,13 +125,27 @@ pub(super) async fn activate(
     Ok(Json(app.roster.identity.call(deadline, ask).await??.into()))
 }
 
-/// `POST /identity/rotate`
-#[derive(Debug, Default, Deserialize)]
+/// What the new key is to be.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(examples(json!({ "label": "laptop, since 2026" })))]
 pub(super) struct RotateRequest {
-    /// That of the old key unless given.
+    /// Its owner's name for it; that of the old key unless given.
+    #[schema(value_type = Option<LabelText>)]
     label: Option<String>,
 }
 
+/// Puts a new key in the place of the active one.
+///
+/// Both sign the record that says so; the old one then signs no more.
+#[utoipa::path(
+    post,
+    path = router::IDENTITY_ROTATE,
+    request_body = Option<RotateRequest>,
+    responses(
+        (status = 200, body = Recorded),
+        (status = 409, description = "The keystore is full."),
+    ),
+)]
 pub(super) async fn rotate(
     State(app): State<App>,
     Until(deadline): Until,
@@ -110,6 +158,18 @@ pub(super) async fn rotate(
     Ok(Json(Recorded { identity: rotated.new.into(), rotation }))
 }
 
+/// Makes a key.
+///
+/// Its secret stays with the node, and the former key stays in the keystore.
+#[utoipa::path(
+    post,
+    path = router::IDENTITY_GENERATE,
+    request_body = Option<GenerateRequest>,
+    responses(
+        (status = 200, body = Identity),
+        (status = 409, description = "The keystore is full."),
+    ),
+)]
 pub(super) async fn generate(
     State(app): State<App>,
     Until(deadline): Until,
@@ -124,21 +184,40 @@ pub(super) async fn generate(
     Ok(Json(app.roster.identity.call(deadline, ask).await??.into()))
 }
 
-/// `POST /identity/sign`: one of the two.
-#[derive(Debug, Deserialize)]
+/// What to sign: `message` or `message_b64`, one of the two.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(examples(json!({ "message": "hello" })))]
 pub(super) struct SignRequest {
+    /// As text.
     message: Option<String>,
+    /// As bytes.
+    #[schema(value_type = Option<Base64Text>)]
     message_b64: Option<String>,
 }
 
 /// A signature and who made it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Signature {
+    /// Over the domain-separated digest of the message.
+    #[schema(value_type = SignatureHex)]
     signature: String,
+    /// The key it verifies under.
+    #[schema(value_type = PublicKeyHex)]
     public_key: String,
+    /// The node the key belongs to.
+    #[schema(value_type = NodeIdHex)]
     node_id: String,
 }
 
+/// Signs a message.
+///
+/// With the active key. A signed message is never an envelope.
+#[utoipa::path(
+    post,
+    path = router::IDENTITY_SIGN,
+    request_body = SignRequest,
+    responses((status = 200, body = Signature)),
+)]
 pub(super) async fn sign(
     State(app): State<App>,
     Until(deadline): Until,
@@ -160,22 +239,46 @@ pub(super) async fn sign(
     }))
 }
 
-/// `POST /identity/verify`
-#[derive(Debug, Deserialize)]
+/// A signature to check, over `message` or `message_b64`, one of the two.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "message": "hello",
+    "signature": "5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d\
+                  5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d",
+    "public_key": "2152f8d19b791d24453242e15f2eab6cb7cffa7b6a5ed30097960e069881db12",
+})))]
 pub(super) struct VerifyRequest {
+    /// As text.
     message: Option<String>,
+    /// As bytes.
+    #[schema(value_type = Option<Base64Text>)]
     message_b64: Option<String>,
+    /// 128 lower-case hex digits; anything else is not valid.
     signature: String,
+    /// 64 lower-case hex digits; anything else is not valid.
     public_key: String,
 }
 
 /// Whether the key signed the message. What has no form of a key or signature is not valid.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SignatureVerdict, examples(json!({ "valid": true, "reason": null })))]
 pub(super) struct Verdict {
+    /// Whether it did.
     valid: bool,
+    /// Why it is not valid; null if it is.
+    #[schema(required)]
     reason: Option<String>,
 }
 
+/// Checks a signature.
+///
+/// Strict Ed25519. What is not valid is answered with 200 and `"valid": false`.
+#[utoipa::path(
+    post,
+    path = router::IDENTITY_VERIFY,
+    request_body = VerifyRequest,
+    responses((status = 200, body = Verdict)),
+)]
 pub(super) async fn verify(
     State(app): State<App>,
     Until(deadline): Until,

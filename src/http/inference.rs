@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::domain::inference::conversation::Form;
 use crate::domain::inference::request::{self, RawRequest};
@@ -12,27 +13,47 @@ use crate::domain::inference::{Attempt, InferenceRequest, ModelInfo, Tier};
 use crate::http::app::{App, Until};
 use crate::http::body::Body;
 use crate::http::error::ApiError;
+use crate::http::openapi::forms::{EpochMs, FinishReasonName, RequestIdText, StopTexts, TierName};
+use crate::http::openapi::shapes::Envelope;
 use crate::http::request_id::RequestId;
+use crate::http::router;
 use crate::http::stream;
 use crate::messages::inference_router::{Answer, InferenceMsg};
 
-/// `POST /inference/generate`
-#[derive(Clone, Debug, Default, Deserialize)]
+/// A prompt, and how to answer it.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[schema(as = InferenceGenerateRequest, examples(json!({
+    "prompt": "The function returns",
+    "max_tokens": 16,
+    "temperature": 0.0,
+})))]
 pub(super) struct GenerateRequest {
+    /// What to answer; not blank. Its characters and those of `system` together are limited.
+    #[schema(pattern = "\\S")]
     prompt: String,
+    /// Instructions that go before it.
     system: Option<String>,
-    /// 1 to what the model's context holds, and 512 unless told otherwise.
+    /// The most tokens to generate.
     max_tokens: Option<i64>,
-    /// 0 (greedy) to 2, and 0.7 unless told otherwise.
+    /// How freely tokens are chosen; 0 is greedy.
+    #[schema(minimum = 0, maximum = 2)]
     temperature: Option<f64>,
-    /// Mass of the nucleus, above 0, at most 1.
+    /// Mass of the nucleus that tokens are chosen from; 1 unless told otherwise.
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     top_p: Option<f64>,
     /// Makes the choice repeatable.
+    #[schema(minimum = 0)]
     seed: Option<i64>,
-    /// At most 8 strings, any of which ends the answer.
+    /// What ends the answer and is no part of it.
+    #[schema(value_type = Option<StopTexts>)]
     stop: Option<Stop>,
-    /// `edge`, `local` or `pool` (or `nano`, `medium`, `large`), in any case.
+    /// Where the model should run; by the prompt's form unless told otherwise. In any case of
+    /// letters.
+    #[schema(pattern = "^([Ee][Dd][Gg][Ee]|[Nn][Aa][Nn][Oo]|[Ll][Oo][Cc][Aa][Ll]|\
+                        [Mm][Ee][Dd][Ii][Uu][Mm]|[Pp][Oo][Oo][Ll]|[Ll][Aa][Rr][Gg][Ee])$")]
     tier: Option<String>,
+    /// Name of the model, as in `inference/models`; any unless told otherwise.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$")]
     model: Option<String>,
     /// Whether to send the text as it comes, as server-sent events.
     stream: Option<bool>,
@@ -47,34 +68,68 @@ enum Stop {
 }
 
 /// A proven answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Generated {
+    /// Id of the request.
+    #[schema(value_type = RequestIdText)]
     request_id: String,
+    /// The text, without prompt and stop string.
+    #[schema(example = " the number of bytes.")]
     text: String,
+    /// Name of the model that made it.
+    #[schema(example = "bizra-demo")]
     model: String,
+    /// Where it ran.
+    #[schema(value_type = TierName)]
     tier: &'static str,
+    /// The tier that was asked for; null if none was.
+    #[schema(value_type = Option<TierName>, required)]
     requested_tier: Option<&'static str>,
     /// Whether a lower tier answered than was asked for.
     degraded: bool,
+    /// The backends that were tried, in order.
     attempts: Vec<Tried>,
+    /// Tokens of the prompt.
     prompt_tokens: usize,
+    /// Tokens of the text.
     completion_tokens: usize,
     /// Whether these two are a guess.
     tokens_estimated: bool,
+    /// Why it ended.
+    #[schema(value_type = FinishReasonName)]
     finish_reason: &'static str,
+    /// Milliseconds it took in all.
+    #[schema(minimum = 0)]
     duration_ms: f64,
+    /// Milliseconds to the first token.
+    #[schema(minimum = 0)]
     ttft_ms: f64,
+    /// Tokens of the text by second.
+    #[schema(minimum = 0)]
     tokens_per_second: f64,
     /// The proof.
+    #[schema(value_type = Envelope)]
     envelope: Value,
 }
 
 /// One backend that was tried.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt, examples(json!({
+    "tier": "Edge",
+    "backend": "edge",
+    "outcome": "ok",
+    "ms": 41.5,
+})))]
 struct Tried {
+    /// The tier it serves.
+    #[schema(value_type = TierName)]
     tier: &'static str,
+    /// Its name.
     backend: String,
+    /// What became of it.
     outcome: &'static str,
+    /// Milliseconds it took.
+    #[schema(minimum = 0)]
     ms: f64,
 }
 
@@ -116,6 +171,23 @@ impl From<Answer> for Generated {
     }
 }
 
+/// Answers a prompt.
+///
+/// With a signed proof. `"stream": true` answers with server-sent events: `token` with
+/// `{"text": ...}` for each piece, then `done` with what the whole answer would have been, or `error`
+/// with what an error would have been; comments in between keep the connection open. The work ends
+/// when the caller leaves.
+#[utoipa::path(
+    post,
+    path = router::GENERATE,
+    request_body = GenerateRequest,
+    responses(
+        (status = 200, content((Generated = "application/json"), (String = "text/event-stream"))),
+        (status = 403, description = "The gates refused the prompt or the answer \
+                                      (`REFUSED_BY_GATES`), or the host or origin is not allowed."),
+        (status = 404, description = "There is no such model."),
+    ),
+)]
 pub(super) async fn generate(
     State(app): State<App>,
     Until(deadline): Until,
@@ -176,25 +248,53 @@ fn milliseconds(time: std::time::Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// `GET /inference/models`
-#[derive(Debug, Serialize)]
+/// The models that were really seen.
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Models {
+    /// By backend.
     models: Vec<Model>,
 }
 
 /// A model that was really seen. What its backend does not tell is `null`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "name": "bizra-demo",
+    "tier": "Edge",
+    "backend": "edge",
+    "parameters": 2_400_000,
+    "quantization": "Q8_0",
+    "context_length": 512,
+    "available": true,
+    "loaded": true,
+    "last_seen": 1_767_225_600_123_u64,
+    "note": "a demo: it knows nothing",
+})))]
 struct Model {
+    /// Its name.
     name: String,
+    /// Where it runs.
+    #[schema(value_type = TierName)]
     tier: &'static str,
+    /// What runs it.
     backend: String,
+    /// How many parameters it has.
+    #[schema(required)]
     parameters: Option<u64>,
+    /// How they are stored.
+    #[schema(required)]
     quantization: Option<String>,
+    /// Tokens of prompt and answer together.
+    #[schema(required)]
     context_length: Option<usize>,
+    /// Whether it would answer now.
     available: bool,
+    /// Whether it is in memory.
     loaded: bool,
-    /// Milliseconds since the Unix epoch.
+    /// When it was last seen.
+    #[schema(value_type = EpochMs)]
     last_seen: u64,
+    /// What else there is to say of it.
+    #[schema(required)]
     note: Option<String>,
 }
 
@@ -215,6 +315,10 @@ impl From<ModelInfo> for Model {
     }
 }
 
+/// Lists the models.
+///
+/// Only what was really seen.
+#[utoipa::path(get, path = router::MODELS, responses((status = 200, body = Models)))]
 pub(super) async fn models(
     State(app): State<App>,
     Until(deadline): Until,
@@ -224,25 +328,50 @@ pub(super) async fn models(
     Ok(Json(Models { models: models.into_iter().map(Model::from).collect() }))
 }
 
-/// `POST /inference/tier`
-#[derive(Debug, Deserialize)]
+/// A prompt to place.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(examples(json!({ "prompt": "Prove that there are infinitely many primes." })))]
 pub(super) struct TierRequest {
+    /// What is to be answered; not blank.
+    #[schema(pattern = "\\S")]
     prompt: String,
+    /// The most tokens to generate.
     max_tokens: Option<i64>,
+    /// Whether a quick answer matters more than a good one; no unless told otherwise.
     latency_sensitive: Option<bool>,
 }
 
 /// Where a prompt should go.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "recommended_tier": "Local",
+    "complexity": "complex",
+    "reasoning": "asks for a proof",
+    "available": ["Edge"],
+})))]
 pub(super) struct Recommended {
+    /// The tier.
+    #[schema(value_type = TierName)]
     recommended_tier: &'static str,
-    /// `simple`, `medium`, `complex` or `expert`.
+    /// How hard the prompt looks.
+    #[schema(pattern = "^(simple|medium|complex|expert)$")]
     complexity: &'static str,
+    /// Why.
     reasoning: String,
     /// Tiers that would serve it now.
+    #[schema(value_type = Vec<TierName>)]
     available: Vec<&'static str>,
 }
 
+/// Recommends a tier.
+///
+/// By the form of the prompt; nothing is generated.
+#[utoipa::path(
+    post,
+    path = router::TIER,
+    request_body = TierRequest,
+    responses((status = 200, body = Recommended)),
+)]
 pub(super) async fn tier(
     State(app): State<App>,
     Until(deadline): Until,

@@ -10,6 +10,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE};
 use crate::http::actors::walk;
 use crate::http::app::{App, Until};
 use crate::http::error::ApiError;
+use crate::http::router;
 use crate::messages::supervisor::{ActorState, SupervisorMsg};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -18,6 +19,17 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// A scrape tells what is known rather than wait for an actor.
 const TREE_WAIT: Duration = Duration::from_millis(500);
 
+/// Shows the metrics.
+///
+/// OpenMetrics for whoever names it in `Accept`, otherwise the Prometheus text format 0.0.4.
+#[utoipa::path(
+    get,
+    path = router::METRICS,
+    responses((status = 200, content(
+        (String = "text/plain"),
+        (String = "application/openmetrics-text"),
+    ))),
+)]
 pub(super) async fn metrics(
     State(app): State<App>,
     Until(deadline): Until,

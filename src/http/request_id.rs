@@ -14,7 +14,7 @@ use crate::http::error::ApiError;
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Long enough for every usual scheme of ids, short enough for a log line.
-const LENGTH_MAX: usize = 64;
+pub(super) const LENGTH_MAX: usize = 64;
 
 /// 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
 #[derive(Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::http::error::ApiError;
 use crate::http::observe::observe;
 use crate::http::server::Peer;
 use crate::http::{
-    actors, audit, body, constitution, envelope, gates, health, identity, inference, metrics,
+    actors, audit, body, constitution, docs, envelope, gates, health, identity, inference, metrics,
     status, token, ws,
 };
 use crate::messages::addr::Deadline;
@@ -22,40 +22,44 @@ use crate::messages::addr::Deadline;
 /// is the one to say what took too long.
 const LAST_WORD: std::time::Duration = std::time::Duration::from_millis(250);
 
-const HEALTH: &str = "/api/v1/health";
-const LIVE: &str = "/livez";
-const READY: &str = "/readyz";
-const STATUS: &str = "/api/v1/status";
-const METRICS: &str = "/api/v1/metrics";
-const ACTORS: &str = "/api/v1/actors";
-const CONSTITUTION: &str = "/api/v1/constitution";
-const CONSTITUTION_CHECK: &str = "/api/v1/constitution/check";
-const CONSTITUTION_RELOAD: &str = "/api/v1/constitution/reload";
-const IDENTITY: &str = "/api/v1/identity";
-const IDENTITY_VERIFY: &str = "/api/v1/identity/verify";
-const ENVELOPE_VERIFY: &str = "/api/v1/pci/envelope/verify";
-const GATES_CHECK: &str = "/api/v1/pci/gates/check";
-const MODELS: &str = "/api/v1/inference/models";
-const TIER: &str = "/api/v1/inference/tier";
+pub(super) const HEALTH: &str = "/api/v1/health";
+pub(super) const LIVE: &str = "/livez";
+pub(super) const READY: &str = "/readyz";
+pub(super) const STATUS: &str = "/api/v1/status";
+pub(super) const METRICS: &str = "/api/v1/metrics";
+pub(super) const OPENAPI: &str = "/openapi.json";
+pub(super) const DOCS: &str = "/docs";
+pub(super) const ACTORS: &str = "/api/v1/actors";
+pub(super) const CONSTITUTION: &str = "/api/v1/constitution";
+pub(super) const CONSTITUTION_CHECK: &str = "/api/v1/constitution/check";
+pub(super) const CONSTITUTION_RELOAD: &str = "/api/v1/constitution/reload";
+pub(super) const IDENTITY: &str = "/api/v1/identity";
+pub(super) const IDENTITY_VERIFY: &str = "/api/v1/identity/verify";
+pub(super) const ENVELOPE_VERIFY: &str = "/api/v1/pci/envelope/verify";
+pub(super) const GATES_CHECK: &str = "/api/v1/pci/gates/check";
+pub(super) const MODELS: &str = "/api/v1/inference/models";
+pub(super) const TIER: &str = "/api/v1/inference/tier";
 pub(super) const GENERATE: &str = "/api/v1/inference/generate";
-const WS: &str = "/api/v1/ws";
-const IDENTITY_GENERATE: &str = "/api/v1/identity/generate";
-const IDENTITY_ACTIVATE: &str = "/api/v1/identity/activate";
-const IDENTITY_ROTATE: &str = "/api/v1/identity/rotate";
-const IDENTITY_SIGN: &str = "/api/v1/identity/sign";
-const ENVELOPE_CREATE: &str = "/api/v1/pci/envelope/create";
-const ENVELOPE: &str = "/api/v1/pci/envelope/{id}";
-const ENVELOPES: &str = "/api/v1/pci/envelopes";
-const TOKEN_ROTATE: &str = "/api/v1/token/rotate";
-const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
+pub(super) const WS: &str = "/api/v1/ws";
+pub(super) const IDENTITY_GENERATE: &str = "/api/v1/identity/generate";
+pub(super) const IDENTITY_ACTIVATE: &str = "/api/v1/identity/activate";
+pub(super) const IDENTITY_ROTATE: &str = "/api/v1/identity/rotate";
+pub(super) const IDENTITY_SIGN: &str = "/api/v1/identity/sign";
+pub(super) const ENVELOPE_CREATE: &str = "/api/v1/pci/envelope/create";
+pub(super) const ENVELOPE: &str = "/api/v1/pci/envelope/{id}";
+pub(super) const ENVELOPES: &str = "/api/v1/pci/envelopes";
+pub(super) const TOKEN_ROTATE: &str = "/api/v1/token/rotate";
+pub(super) const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 26] = [
+pub const ROUTES: [(&str, Class); 28] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
     (STATUS, Class::Read),
     (METRICS, Class::Read),
+    (OPENAPI, Class::Read),
+    (DOCS, Class::Read),
     (ACTORS, Class::Read),
     (CONSTITUTION, Class::Read),
     (CONSTITUTION_CHECK, Class::Read),
@@ -115,6 +119,8 @@ fn read() -> Router<App> {
     Router::new()
         .route(STATUS, get(status::status))
         .route(METRICS, get(metrics::metrics))
+        .route(OPENAPI, get(docs::document))
+        .route(DOCS, get(docs::page))
         .route(ACTORS, get(actors::list))
         .route(CONSTITUTION, get(constitution::show))
         .route(CONSTITUTION_CHECK, post(constitution::check))

@@ -6,12 +6,15 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::adapters::store::free_bytes;
 use crate::http::actors::{LastFailure, walk};
 use crate::http::app::{App, Until};
 use crate::http::error::ApiError;
 use crate::http::health::is_inference_ready;
+use crate::http::openapi::forms::{ActorStateName, DigestHex, NodeIdHex, PublicKeyHex};
+use crate::http::router;
 use crate::messages::gate_chain::GateChainMsg;
 use crate::messages::identity::IdentityMsg;
 use crate::messages::supervisor::SupervisorMsg;
@@ -20,37 +23,64 @@ use crate::messages::supervisor::SupervisorMsg;
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// The node. A value that could not be had is `null`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Status {
+    /// The node's version.
+    #[schema(example = "0.1.0")]
     version: &'static str,
+    /// Id of the active identity.
+    #[schema(value_type = Option<NodeIdHex>, required)]
     node_id: Option<String>,
+    /// Its public key.
+    #[schema(value_type = Option<PublicKeyHex>, required)]
     public_key: Option<String>,
-    /// Both names are read by clients.
+    /// Whole seconds since the node started. Both names are read by clients.
     uptime_secs: u64,
+    /// Seconds since the node started.
+    #[schema(minimum = 0)]
     uptime_seconds: f64,
-    /// Both names are read by clients.
+    /// Requests answered since then. Both names are read by clients.
     total_requests: u64,
+    /// Requests answered since then.
     requests_served: u64,
+    /// Whether there is a key that signs.
     identity_initialized: bool,
+    /// Whether a prompt would be answered now.
     inference_ready: bool,
     /// Whether this node has joined others. It opens no socket to others yet.
     federation_connected: bool,
+    /// The version of the constitution in force.
+    #[schema(required, example = "1.0.0")]
     constitution_version: Option<String>,
+    /// Its digest.
+    #[schema(value_type = Option<DigestHex>, required)]
     constitution_digest: Option<String>,
+    /// Bytes that are free where the node keeps its data.
+    #[schema(required)]
     data_dir_free_bytes: Option<u64>,
-    /// By the actor's name.
+    /// How the actors stand, by their names.
     supervision: BTreeMap<String, Supervised>,
 }
 
 /// How one actor stands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Supervised {
+    /// Where it stands.
+    #[schema(value_type = ActorStateName)]
     state: &'static str,
+    /// How many times it was started again.
     restarts: u64,
+    /// Messages waiting or being handled.
     queue_depth: usize,
+    /// Why it last failed; null if it never did.
+    #[schema(required)]
     last_failure: Option<LastFailure>,
 }
 
+/// Tells what the node is.
+///
+/// Its identity and how its parts stand. What could not be had within a second is null.
+#[utoipa::path(get, path = router::STATUS, responses((status = 200, body = Status)))]
 pub(super) async fn status(
     State(app): State<App>,
     Until(deadline): Until,

@@ -7,10 +7,12 @@ use axum::Json;
 use axum::extract::State;
 use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::app::App;
 use crate::http::auth::Token;
 use crate::http::error::ApiError;
+use crate::http::router;
 use crate::token_file::{self, TokenError};
 
 /// Reads the token of this data directory; makes one if there is none.
@@ -32,13 +34,19 @@ pub fn read(data_dir: &Path) -> Result<Token, TokenError> {
     token_file::read(data_dir).map(Token::new)
 }
 
-/// `POST /token/rotate`: the new token is on disk and the old one refused. It is not told: whoever
-/// owns the node reads it from its file.
-#[derive(Debug, Serialize)]
+/// The new token is on disk and the old one refused.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TokenRotated, examples(json!({ "rotated": true })))]
 pub(super) struct Rotated {
+    /// True.
     rotated: bool,
 }
 
+/// Makes a new token.
+///
+/// The old one is refused from then on. The new one is not told: whoever owns the node reads it from
+/// its file.
+#[utoipa::path(post, path = router::TOKEN_ROTATE, responses((status = 200, body = Rotated)))]
 pub(super) async fn rotate(
     State(app): State<App>,
     headers: HeaderMap,

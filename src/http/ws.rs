@@ -41,4 +41,4 @@ mod upgrade;
 mod wire;
 mod work;
 
-pub(super) use upgrade::{bearer, routes};
+pub(super) use upgrade::{__path_socket, bearer, routes};

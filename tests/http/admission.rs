@@ -21,6 +21,8 @@ fn method_of(path: &str) -> Method {
         "/envelopes",
         "/identity",
         "/ws",
+        "/openapi.json",
+        "/docs",
     ];
     if is_read.iter().any(|end| path.ends_with(end)) { Method::GET } else { Method::POST }
 }

@@ -5,6 +5,7 @@ mod admission;
 mod answers;
 mod bodies;
 mod connections;
+mod docs;
 mod door;
 mod limits;
 #[path = "../live/mod.rs"]

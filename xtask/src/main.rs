@@ -19,6 +19,7 @@ Tasks:
               C++ compiler, takes minutes; ARGUMENTS go to cargo test
   bench       every benchmark; ARGUMENTS go to cargo bench
   bench-http  the door of the node beside a bare axum server, under wrk; --help has the options
+  openapi     writes docs/openapi.json anew, as the code says it
   eval-snr    pass rates of the SNR scorer over a folder of text: DIR [OPTIONS]
   snr-tables  makes the tables of the SNR scorer: DIR... --out FILE
   help        this text
@@ -52,8 +53,10 @@ fn main() -> ExitCode {
         Some(&"bench-http") => bench_http(rest),
         Some(&"eval-snr") => vec![snr("eval", rest)],
         Some(&"snr-tables") => vec![snr("tables", rest)],
+        Some(&"openapi") if rest.is_empty() => vec![openapi()],
         Some(&"lint") if rest.is_empty() => lint(),
         Some(&("help" | "--help" | "-h")) => return say(&HELP, ExitCode::SUCCESS),
+        Some(&"openapi") => return say(&"openapi takes no arguments", ExitCode::from(2)),
         Some(&"lint") => return say(&"lint takes no arguments", ExitCode::from(2)),
         Some(task) => return say(&format!("no task {task}\n\n{HELP}"), ExitCode::from(2)),
         None => return say(&HELP, ExitCode::from(2)),
@@ -93,6 +96,14 @@ fn bench_http<'a>(rest: &[&'a str]) -> Vec<Step<'a>> {
     let node = ["build", "--release", "--locked", "--bin", "bizra-api"];
     let run = ["run", "--release", "--locked", "--package", "http-bench", "--"];
     vec![Step::new(&node), with(&run, rest)]
+}
+
+/// The test that compares the committed copy writes it, if it is told to.
+fn openapi<'a>() -> Step<'a> {
+    let test = "the_committed_copy_is_what_the_code_says";
+    let mut step = Step::new(&["test", "--locked", "--test", "openapi", test]);
+    step.env = Some(("BIZRA_RENEW_OPENAPI", "1"));
+    step
 }
 
 fn lint<'a>() -> Vec<Step<'a>> {

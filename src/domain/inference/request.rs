@@ -8,16 +8,16 @@ use crate::domain::inference::{InferenceRequest, Sampling, Tier, UnknownTier};
 pub const HISTORY_TURNS_MAX: usize = 256;
 
 /// Stop strings: what other servers allow at most.
-const STOP_STRINGS_MAX: usize = 8;
+pub const STOP_STRINGS_MAX: usize = 8;
 
 /// Characters of a stop string: each is searched for in every piece of the answer.
-const STOP_CHARS_MAX: usize = 64;
+pub const STOP_CHARS_MAX: usize = 64;
 
 /// Characters of a model's name.
-const MODEL_CHARS_MAX: usize = 256;
+pub const MODEL_CHARS_MAX: usize = 256;
 
 /// A seed goes into signed JSON, where larger integers are not exact (RFC 7493, section 2.2).
-const SEED_MAX: u64 = (1 << 53) - 1;
+pub const SEED_MAX: u64 = (1 << 53) - 1;
 
 /// What a request may ask for. Lengths are in characters, so that every script counts alike.
 #[derive(Clone, Copy, Debug, PartialEq)]

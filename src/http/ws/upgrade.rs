@@ -43,6 +43,26 @@ struct Hall {
     crowd: Arc<Crowd>,
 }
 
+/// Opens a WebSocket.
+///
+/// A WebSocket handshake (RFC 6455, version 13), which this document cannot describe further: one JSON
+/// object per text frame, or one MessagePack map per binary frame with subprotocol `bizra.msgpack`.
+/// The server begins with `{"type": "welcome"}`; the client sends `ping`, `status`, `subscribe` and
+/// `unsubscribe` with `topic`, `call` with `method` and `params`, `generate` with the keys of a
+/// request to generate, `cancel`, each with an `id` that its answers repeat. Every operation of this
+/// document can be called by its operationId, or by `"POST /inference/tier"` and the like. Pages show
+/// their token as subprotocol `bizra.bearer.<token>` beside `bizra.json`.
+#[utoipa::path(
+    get,
+    path = crate::http::router::WS,
+    responses(
+        (status = 101, description = "The connection is a socket now."),
+        (status = 426, description = "This is no handshake of version 13."),
+    ),
+)]
+#[expect(dead_code, reason = "the route's handler is a closure, which nothing can be derived from")]
+pub(in crate::http) fn socket() {}
+
 /// The route at `path`, whose sockets may call `operations`.
 pub(in crate::http) fn routes(
     path: &str,

@@ -1,0 +1,88 @@
+//! The OpenAPI document: what handlers and their types say of themselves, and what holds for all.
+//!
+//! A handler says what it answers with (`#[utoipa::path]`), its types what they hold (`ToSchema`).
+//! What follows from a route's class and from having a body is added here ([`complete`]), and the
+//! bounds that are constants or settings are taken from where they are enforced ([`bounds`]).
+
+mod bounds;
+mod complete;
+pub(super) mod example;
+pub(super) mod forms;
+pub(super) mod shapes;
+
+use serde_json::Value;
+use utoipa::OpenApi;
+
+use crate::http::limits::Limits;
+use crate::http::router::ROUTES;
+use crate::http::{
+    actors, constitution, docs, envelope, gates, health, identity, inference, metrics, status,
+    token, ws,
+};
+
+/// Every operation. One that is missing here fails `tests/openapi.rs`.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "bizra-omega",
+        description = include_str!("openapi/about.md"),
+        license(name = "MIT", identifier = "MIT"),
+    ),
+    servers((url = "/", description = "This node.")),
+    components(schemas(shapes::ApiError, forms::AnyJson)),
+    paths(
+        health::health,
+        health::live,
+        health::ready,
+        status::status,
+        metrics::metrics,
+        actors::list,
+        actors::stop,
+        docs::document,
+        docs::page,
+        constitution::show,
+        constitution::check,
+        constitution::reload,
+        identity::list,
+        identity::verify,
+        identity::generate,
+        identity::activate,
+        identity::rotate,
+        identity::sign,
+        envelope::create,
+        envelope::verify,
+        envelope::find,
+        envelope::log,
+        gates::check,
+        inference::generate,
+        inference::models,
+        inference::tier,
+        token::rotate,
+        ws::socket,
+    )
+)]
+struct Described;
+
+/// The groups of operations, by the first part of their path below `/api/v1`. What has none of them
+/// belongs to the first.
+const TAGS: &[(&str, &str)] = &[
+    ("node", "Whether the node lives, how its parts stand, and what it offers."),
+    ("actors", "The supervision tree, and drills in it."),
+    ("constitution", "What is enforced."),
+    ("federation", "Other nodes."),
+    ("identity", "Keys and signatures."),
+    ("inference", "Prompts and their answers."),
+    ("models", "Models that the node holds."),
+    ("pci", "Envelopes, which prove, and gates, which judge."),
+    ("v1", "The interface of OpenAI clients."),
+];
+
+/// The document of a node with these limits.
+pub fn document(limits: &Limits) -> Value {
+    let described = Described::openapi();
+    // It is built of plain values, for which this does not fail.
+    let mut document = serde_json::to_value(described).unwrap_or_default();
+    bounds::set(&mut document, limits);
+    complete::complete(&mut document, &ROUTES, TAGS);
+    document
+}
