@@ -10,8 +10,11 @@ use std::time::Duration;
 use bizra_omega::actors::backend::edge::{EdgeBackend, NAME, Setup};
 use bizra_omega::adapters::edge::demo::DEMO_NAME;
 use bizra_omega::adapters::edge::generate::Limits;
+use bizra_omega::adapters::models::{ModelStore, ModelStoreError};
 use bizra_omega::domain::inference::request::{self, RawRequest};
 use bizra_omega::domain::inference::{BackendError, Generated, ModelInfo};
+use bizra_omega::domain::model_store::ModelName;
+use bizra_omega::domain::model_store::catalogue::Catalogue;
 use bizra_omega::domain::restart::Strategy;
 use bizra_omega::messages::addr::{Addr, Deadline};
 use bizra_omega::messages::backend::BackendMsg;
@@ -142,6 +145,23 @@ async fn every_file_is_listed_with_what_its_header_says_and_loaded_when_it_is_na
         panic!("it is broken")
     };
     assert!(reason.contains("broken.gguf"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_model_of_the_store_has_its_name_there_and_is_not_removed_while_it_is_loaded() {
+    let folder = Folder::new();
+    let tiny = Tiny::new("llama").with("general.name", Value::String("of its own".into()));
+    let file = folder.0.path().join("file.gguf");
+    std::fs::write(&file, tiny.bytes()).unwrap();
+    let (store, known) = (ModelStore::new(folder.0.path(), 0), Catalogue::default());
+    let name = ModelName::parse("stored").unwrap();
+    store.import(&file, Some(name.clone()), &known, false, 1, &|_| {}).unwrap();
+    let (_root, addr) = backend(&[], folder.0.path(), u64::MAX).await;
+    let names: Vec<_> = models(&addr).await.into_iter().map(|model| model.name).collect();
+    assert_eq!(names, [DEMO_NAME, "stored"]);
+    assert_eq!(ask(&addr, Some("stored")).await.unwrap().model, "stored");
+    let removed = store.remove(&name, &known, false);
+    assert!(matches!(removed, Err(ModelStoreError::InUse(_))), "{removed:?}");
 }
 
 #[tokio::test]

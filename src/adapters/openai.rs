@@ -126,7 +126,7 @@ impl Server {
             let how = self.how();
             let answer = self.send(model, request, how).await?;
             if answer.status().is_success() {
-                return self.begin(answer, how, request.max_tokens).await;
+                return self.begin(answer, how).await;
             }
             let error = refusal(answer, model, self.waits.probe).await;
             if !self.can_do_without(how, &error) {
@@ -178,16 +178,11 @@ impl Server {
         false
     }
 
-    async fn begin(
-        &self,
-        answer: Response,
-        how: How,
-        max_tokens: usize,
-    ) -> Result<Answer, ServerError> {
+    async fn begin(&self, answer: Response, how: How) -> Result<Answer, ServerError> {
         let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let is_whole = kind.is_some_and(|kind| kind.starts_with("application/json"));
         if how.streams && !is_whole {
-            let chat = Chat::streamed(answer, self.waits, max_tokens);
+            let chat = Chat::streamed(answer, self.waits);
             return Ok(Answer::Streamed(Box::new(chat)));
         }
         let [text, end] = whole(answer).await?;

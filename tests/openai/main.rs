@@ -169,7 +169,8 @@ async fn a_broken_stream_never_gives_a_text() {
     let double = Double::new(&["m"]);
     let (_root, addr) = start(&double).await;
     let huge: &'static str = Box::leak(format!("data: {}", "x".repeat(300_000)).into_boxed_str());
-    let cases: [(Vec<Chunk>, &str); 6] = [
+    let cases: [(Vec<Chunk>, &str); 7] = [
+        (vec![piece("half"), done()], "without saying why"),
         (vec![piece("half"), line("data: {\"error\":\"out of memory\"}\n\n")], "out of memory"),
         (vec![piece("half"), line("event: error\ndata: out of memory\n\n")], "out of memory"),
         (vec![piece("half")], "without its last event"),
@@ -205,8 +206,7 @@ async fn an_answer_that_said_why_it_ended_is_whole_without_its_last_event() {
     for (chunks, is_estimated) in [
         (vec![piece("whole"), finish("stop")], true),
         (vec![piece("whole"), finish("stop"), usage()], false),
-        // A server that ends with nothing but this.
-        (vec![piece("whole"), done()], true),
+        (vec![piece("whole"), finish("stop"), done()], true),
     ] {
         double.script(Script::Stream(chunks));
         let generated = ask(&addr, raw(), None).await.unwrap();
@@ -352,7 +352,7 @@ async fn no_more_requests_run_than_the_server_is_given() {
     let double = Double::new(&["m"]);
     let (_root, addr) = start(&double).await;
     let upstreams = [endless(&double).await, endless(&double).await];
-    double.script(Script::Stream(vec![piece("third"), done()]));
+    double.script(Script::Stream(vec![piece("third"), finish("stop"), done()]));
     let tasks: Vec<_> = (0..2)
         .map(|_| {
             let addr = addr.clone();
@@ -367,8 +367,10 @@ async fn no_more_requests_run_than_the_server_is_given() {
     // The question after it in the mailbox is answered, so it has come and waits.
     assert_eq!(models(&addr).await.len(), 1);
     assert_eq!(double.asked.lock().unwrap().len(), 2);
+    upstreams[0].send(finish("stop")).await.unwrap();
     upstreams[0].send(done()).await.unwrap();
     assert_eq!(third.await.unwrap().unwrap().text, "third");
+    upstreams[1].send(finish("stop")).await.unwrap();
     upstreams[1].send(done()).await.unwrap();
     for task in tasks {
         assert_eq!(task.await.unwrap().unwrap().text, "half");
@@ -384,6 +386,7 @@ async fn answers_go_on_when_the_actor_is_replaced() {
     until(|| !double.asked.lock().unwrap().is_empty()).await;
     drill(&root, NAME, Fault::Panic).await;
     upstream.send(piece(" whole")).await.unwrap();
+    upstream.send(finish("stop")).await.unwrap();
     upstream.send(done()).await.unwrap();
     assert_eq!(task.await.unwrap().unwrap().text, "half whole");
 }

@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::double::{Double, Script, access, ask, backend, done, piece, raw};
+use crate::double::{Double, Script, access, ask, backend, done, finish, piece, raw};
 
 /// The double behind a certificate for `localhost` and `127.0.0.1`; answers its port.
 async fn serve(double: &Double, host: &str) -> u16 {
@@ -53,7 +53,7 @@ fn trusting(file: &str) -> Access {
 #[tokio::test]
 async fn a_certificate_is_believed_that_the_given_authority_vouches_for() {
     let double = Double::new(&["m"]);
-    double.script(Script::Stream(vec![piece("over TLS"), done()]));
+    double.script(Script::Stream(vec![piece("over TLS"), finish("stop"), done()]));
     let url = format!("https://localhost:{}/v1", serve(&double, "127.0.0.1").await);
     let (_root, addr) = backend(&url, Waits::default(), &trusting("ca.pem")).await;
     assert_eq!(ask(&addr, raw(), None).await.unwrap().text, "over TLS");

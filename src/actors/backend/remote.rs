@@ -174,8 +174,18 @@ impl RemoteBackend {
             // answered first: to connect takes longer than all the rest of a restart.
             tokio::time::sleep(FIRST_PROBE_PAUSE).await;
         }
+        let mut skipped = 0;
         loop {
-            self.probe().await;
+            // A server that answers is there. Some drop the answer when they are asked for models:
+            // llama-cpp-python takes any request for a newer one.
+            let is_answering = self.places.available_permits() < self.settings.parallel;
+            let is_present = self.seen.borrow().sight == Sight::Present;
+            if is_answering && is_present && skipped < PROBES_SKIPPED_MAX {
+                skipped += 1;
+            } else {
+                skipped = 0;
+                self.probe().await;
+            }
             // Several doubts ask for one probe, and none can make probes follow without a pause.
             let _ = tokio::time::timeout(self.settings.probe_pause, self.doubt.notified()).await;
             tokio::time::sleep(PROBE_PAUSE_MIN).await;
@@ -338,6 +348,10 @@ impl RemoteBackend {
         seen.models.iter().map(info).collect()
     }
 }
+
+/// Looks that are left out one after another while a server answers: five minutes, so that one that
+/// is always at work is looked at nevertheless.
+const PROBES_SKIPPED_MAX: u32 = 10;
 
 /// Before a fresh incarnation looks for a server that was looked for before.
 const FIRST_PROBE_PAUSE: Duration = Duration::from_millis(5);

@@ -27,27 +27,22 @@ pub struct Chat {
     answer: Option<Response>,
     events: Events,
     waits: Waits,
-    max_tokens: usize,
     has_begun: bool,
     finish: Option<FinishReason>,
     usage: Usage,
-    /// Events with text: most servers send one for each token.
-    pieces: usize,
     text_bytes: usize,
 }
 
 impl Chat {
     /// The answer that comes as events.
-    pub(super) fn streamed(answer: Response, waits: Waits, max_tokens: usize) -> Self {
+    pub(super) fn streamed(answer: Response, waits: Waits) -> Self {
         Self {
             answer: Some(answer),
             events: Events::default(),
             waits,
-            max_tokens,
             has_begun: false,
             finish: None,
             usage: Usage::default(),
-            pieces: 0,
             text_bytes: 0,
         }
     }
@@ -84,7 +79,7 @@ impl Chat {
                     }
                 }
                 // Whole already; only its numbers are missing.
-                Ok(Err(_)) | Err(_) if self.finish.is_some() => return Ok(self.end()),
+                Ok(Err(_)) | Err(_) if self.finish.is_some() => return self.cut(),
                 Ok(Err(error)) => return Err(self.broken(reason_of(&error))),
                 Err(_) if self.has_begun => return Err(ServerError::Stalled(self.wait())),
                 Err(_) => return Err(ServerError::Silent(self.wait())),
@@ -98,9 +93,15 @@ impl Chat {
 
     fn part(&mut self, event: &Event) -> Result<Option<Part>, ServerError> {
         let delta = match read_event(event)? {
+            // llama-cpp-python sends this and nothing else when it drops an answer for another
+            // request, so that the end alone does not make a text whole.
             Chunk::Done => {
+                let Some(finish) = self.finish else {
+                    let reason = "the answer ended without saying why";
+                    return Err(ServerError::Unreadable(reason.to_owned()));
+                };
                 self.drain();
-                return Ok(Some(self.end()));
+                return Ok(Some(self.end(finish)));
             }
             Chunk::Delta(delta) => delta,
         };
@@ -113,7 +114,6 @@ impl Chat {
         if delta.text.is_empty() {
             return Ok(None);
         }
-        self.pieces += 1;
         self.text_bytes += delta.text.len();
         if self.text_bytes > TEXT_BYTES_MAX {
             let reason = format!("a text with more than {TEXT_BYTES_MAX} bytes");
@@ -125,10 +125,10 @@ impl Chat {
     /// The stream ended without its last event. With the reason why the answer ended it is whole
     /// nevertheless; without, nobody knows.
     fn cut(&self) -> Result<Part, ServerError> {
-        if self.finish.is_some() {
-            return Ok(self.end());
+        match self.finish {
+            Some(finish) => Ok(self.end(finish)),
+            None => Err(self.broken("the answer ended without its last event".to_owned())),
         }
-        Err(self.broken("the answer ended without its last event".to_owned()))
     }
 
     /// A connection that breaks before anything came is a server that is not there.
@@ -144,15 +144,9 @@ impl Chat {
         ServerError::Unreadable(error.to_string())
     }
 
-    fn end(&self) -> Part {
-        let count = self.usage.completion_tokens.unwrap_or(self.pieces);
-        let is_full = count >= self.max_tokens;
-        let said = if is_full { FinishReason::Length } else { FinishReason::Stop };
-        Part::End {
-            prompt_tokens: self.usage.prompt_tokens,
-            completion_tokens: self.usage.completion_tokens,
-            finish_reason: self.finish.unwrap_or(said),
-        }
+    fn end(&self, finish_reason: FinishReason) -> Part {
+        let Usage { prompt_tokens, completion_tokens } = self.usage;
+        Part::End { prompt_tokens, completion_tokens, finish_reason }
     }
 
     /// Reads to the end of a stream of which nothing is wanted any more.
