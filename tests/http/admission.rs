@@ -152,7 +152,7 @@ async fn what_is_not_there_is_said_in_json() {
         "/api/v1/health/",
         "/api/v1/nothing",
         "/api/v1/federation/status",
-        "/openapi.json",
+        "/openapi.yaml",
         "/v1/chat/completions",
         "/%00",
         "/%F0%9F%98%80",
