@@ -13,6 +13,7 @@ const REQUIREMENTS: &str = include_str!("requirements.txt");
 
 /// The interpreter of the environment. Without it, which is told on standard error, a test has
 /// nothing to hold the node against and passes; where `BIZRA_REQUIRE_PYTHON` is set it fails.
+#[expect(clippy::print_stderr, reason = "whoever runs it should know that nothing was tested")]
 pub(crate) fn interpreter() -> Option<PathBuf> {
     match environment() {
         Ok(python) => Some(python),
