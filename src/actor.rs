@@ -21,6 +21,7 @@ use tracing::Instrument;
 use crate::messages::addr::{Deadline, Mail, Message, Ticket, Work};
 use crate::messages::supervisor::Fault;
 use crate::metrics::{AddrMeter, Metrics};
+use crate::trace;
 
 /// Why an actor cannot go on. Bad input is a reply, never a failure.
 pub type Failure = Box<dyn Error + Send + Sync + 'static>;
@@ -280,6 +281,7 @@ impl<A: Actor> Shell<A> {
             ticket,
             pulse: self.pulse.clone(),
         };
+        let span = trace::message(span, &self.name, shelled.seconds[kind].0);
         let outcome = self.actor.handle(message, turn, &mut shelled.inner).instrument(span).await;
         let elapsed = started.elapsed();
         shelled.seconds[kind].1.observe(elapsed.as_secs_f64());

@@ -13,12 +13,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 mod http;
 mod load;
 mod servers;
+mod telemetry;
 mod validate;
 mod ws;
 
 pub use http::{Http, Rate};
 pub use load::{ConfigError, Flags, Source, Sources};
 pub use servers::{API_KEY_BYTES_MAX, ApiKey, ModelServer, ServerTier};
+pub use telemetry::{Ratio, Telemetry};
 pub use ws::Ws;
 
 /// Everything that can be configured.
@@ -35,6 +37,8 @@ pub struct Config {
     pub auth: Auth,
     /// Logging.
     pub log: Log,
+    /// Traces.
+    pub telemetry: Telemetry,
     /// How actors are kept alive.
     pub supervisor: Supervisor,
     /// Failure drills.

@@ -32,6 +32,7 @@ pub mod domain {
     pub mod score;
     pub mod snr;
     pub mod text_stream;
+    pub mod traceparent;
     pub mod trust;
 }
 
@@ -88,10 +89,13 @@ pub mod adapters {
     }
     pub mod keystore;
     pub mod lock;
+    pub mod log_writer;
     pub mod model_server;
     pub mod models;
     pub mod ollama;
     pub mod openai;
+    #[cfg(feature = "otlp")]
+    pub mod otlp;
     pub mod process;
     pub mod store;
     pub mod upstream;
@@ -147,7 +151,6 @@ pub mod cli {
     pub mod error;
     mod generate;
     pub mod identity;
-    pub mod logging;
     mod manual;
     pub mod passphrase;
     mod printable;
@@ -164,6 +167,7 @@ pub mod actor;
 pub mod address_file;
 pub mod clock;
 pub mod config;
+pub mod logging;
 pub mod machine;
 pub mod metrics;
 pub mod node;
@@ -172,3 +176,4 @@ pub mod passphrase_file;
 pub mod private_file;
 pub mod supervisor;
 pub mod token_file;
+pub mod trace;

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use bizra_omega::adapters::edge::threads;
 use bizra_omega::cli::args::{NodeArgs, environment};
-use bizra_omega::cli::{logging, passphrase};
+use bizra_omega::cli::passphrase;
 use bizra_omega::config::{Config, Sources};
 use bizra_omega::domain::passphrase::Passphrase;
+use bizra_omega::logging;
 use bizra_omega::node::{self, StartError};
 use bizra_omega::open_files;
 use clap::Parser;
@@ -18,6 +19,13 @@ use tracing::{error, info, warn};
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    let code = start();
+    logging::end();
+    code
+}
+
+/// Everything from the command line to the end of the node.
+fn start() -> ExitCode {
     let args = match NodeArgs::try_parse() {
         Ok(args) => args,
         Err(shown) => {
@@ -31,8 +39,8 @@ fn main() -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return usage(&error.to_string()),
     };
-    if let Err(reason) = logging::start(&config.log) {
-        return usage(&format!("{}: {reason}", sources.of("log.filter")));
+    if let Err(error) = logging::start(&config.log, &config.telemetry) {
+        return usage(&format!("{}: {}", sources.of(error.key), error.reason));
     }
     if let Some(reason) = open_files::allow(config.http.connections_max) {
         warn!(reason, "not every connection that is allowed can be open");

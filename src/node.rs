@@ -17,8 +17,8 @@ use crate::adapters::audit::{AuditError, AuditLog, FileLimits};
 use crate::adapters::constitution_file::{ConstitutionFileError, read};
 use crate::adapters::keystore::{Keystore, KeystoreError};
 use crate::adapters::lock::{DirLock, LockError};
-use crate::adapters::process;
 use crate::adapters::store::{Store, StoreError, free_bytes};
+use crate::adapters::{log_writer, process};
 use crate::address_file::{self, Told};
 use crate::clock;
 use crate::config::{self, AuthMode, Config};
@@ -436,6 +436,7 @@ fn tls(config: &Config) -> Result<Option<Tls>, StartError> {
 fn watched(config: &Config, store: &Arc<Store>) -> Metrics {
     let metrics = Metrics::new();
     metrics.watch_process(process::figures);
+    metrics.watch_log(log_writer::lines_dropped);
     let (dir, free_bytes_min) = (config.node.data_dir.clone(), config.store.free_bytes_min);
     // A scrape must not keep the store open.
     let store = Arc::downgrade(store);

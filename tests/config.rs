@@ -100,17 +100,24 @@ fn every_key_can_be_set_by_the_environment() {
             ("inference.openai" | "inference.ollama.servers", _) => {
                 "[{name = \"a\", url = \"http://box:1\"}]".to_owned()
             }
+            ("telemetry.endpoint", _) => "http://box:1".to_owned(),
             ("auth.mode", _) => "trust-loopback".to_owned(),
             ("log.format", _) => "json".to_owned(),
             (_, Value::Integer(default)) => (default + 1).to_string(),
             (_, Value::Boolean(default)) => (!default).to_string(),
+            (_, Value::Float(default)) => (default / 2.0).to_string(),
             (_, Value::Array(_)) => "[\"example.org\"]".to_owned(),
             // Looks like a number and must stay a text.
             (_, Value::String(_)) => "17".to_owned(),
             (_, default) => panic!("no other value for {key} = {default}"),
         };
         let name = format!("BIZRA_{}", key.to_uppercase().replace('.', "__"));
-        let config = load(&[(&name, &other)], &Flags::default()).unwrap();
+        let loaded = load(&[(&name, &other)], &Flags::default());
+        if key == "telemetry.endpoint" && !cfg!(feature = "otlp") {
+            refused(loaded, &[&name, &key, "--features otlp"]);
+            continue;
+        }
+        let config = loaded.unwrap();
         let table = Table::try_from(&config).unwrap();
         let differing: Vec<String> = keys(&defaults, "")
             .into_iter()
@@ -183,6 +190,17 @@ fn other_names_for_variables_yield_to_our_own() {
     assert_eq!(config.log.filter, "warn");
     assert_eq!(config.node.data_dir, Path::new("/d"));
 
+    let telemetry =
+        load(&[("OTEL_TRACES_SAMPLER_ARG", "0.25"), ("OTEL_SERVICE_NAME", "n")], &flags).unwrap();
+    assert_eq!(telemetry.telemetry.sampling_ratio.as_f64(), 0.25);
+    assert_eq!(telemetry.telemetry.service_name, "n");
+    let collector = load(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://box:4318")], &flags);
+    if cfg!(feature = "otlp") {
+        assert_eq!(collector.unwrap().telemetry.endpoint.as_deref(), Some("http://box:4318"));
+    } else {
+        refused(collector, &["OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.endpoint"]);
+    }
+
     let both = [("OLLAMA_HOST", "https://x"), ("BIZRA_INFERENCE__OLLAMA__URL", "http://box:2")];
     assert_eq!(load(&both, &flags).unwrap().inference.ollama.url, "http://box:2");
     assert!(load(&[("OLLAMA_HOST", "")], &flags).is_ok());
@@ -226,6 +244,10 @@ fn a_bad_variable_is_refused_with_its_name_and_its_key() {
         ("BIZRA_INFERENCE__EDGE__PARALLEL", "0", "inference.edge.parallel", "1..=256"),
         ("BIZRA_INFERENCE__MAX_TOKENS_DEFAULT", "5000", "max_tokens_default", "1..=4096"),
         ("BIZRA_SUPERVISOR__BACKOFF_MAX_MS", "5", "supervisor.backoff_max_ms", "backoff_min_ms 10"),
+        ("BIZRA_TELEMETRY__SAMPLING_RATIO", "1.5", "telemetry.sampling_ratio", "0..=1"),
+        ("BIZRA_TELEMETRY__SAMPLING_RATIO", "nan", "telemetry.sampling_ratio", "0..=1"),
+        ("BIZRA_TELEMETRY__SERVICE_NAME", "", "telemetry.service_name", "is empty"),
+        ("BIZRA_TELEMETRY__ENDPOINT", "https://box", "telemetry.endpoint", "telemetry"),
         ("BIZRA_WS__SILENT_SECONDS", "20", "ws.silent_seconds", "ping_seconds is 20"),
         ("BIZRA_WS__MESSAGE_BYTES_MAX", "10", "ws.message_bytes_max", "not within"),
         ("BIZRA_SUPERVISOR__ACTORS__A__WAITING_MAX", "0", "actors.a.waiting_max", "is 0"),

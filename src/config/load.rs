@@ -13,11 +13,14 @@ const PREFIX: &str = "BIZRA_";
 /// What stands between section and key, and marks a variable as configuration.
 const SEPARATOR: &str = "__";
 /// Variables under another name, least specific first; `BIZRA_SECTION__KEY` goes before them.
-const ALIASES: [(&str, &str); 4] = [
+const ALIASES: [(&str, &str); 7] = [
     ("BIZRA_DATA_DIR", "node.data_dir"),
     ("BIZRA_PASSPHRASE_FILE", "node.passphrase_file"),
     ("OLLAMA_HOST", "inference.ollama.url"),
     ("RUST_LOG", "log.filter"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.endpoint"),
+    ("OTEL_TRACES_SAMPLER_ARG", "telemetry.sampling_ratio"),
+    ("OTEL_SERVICE_NAME", "telemetry.service_name"),
 ];
 /// The configuration's name within the data directory.
 const FILE_NAME: &str = "node.toml";

@@ -27,6 +27,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Bad> {
     ws(config)?;
     supervisor(config)?;
     inference(config)?;
+    telemetry(config)?;
     within("store.free_bytes_min", config.store.free_bytes_min, 0..=1 << 50)?;
     if config.node.data_dir.as_os_str().is_empty() {
         return Err(bad("node.data_dir", "is empty"));
@@ -213,6 +214,23 @@ fn is_server_url(url: &str) -> bool {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~/".contains(&c);
     ["http", "https"].contains(&scheme) && is_authority(authority) && path.bytes().all(is_plain)
+}
+
+fn telemetry(config: &Config) -> Result<(), Bad> {
+    let telemetry = &config.telemetry;
+    if telemetry.service_name.is_empty() {
+        return Err(bad("telemetry.service_name", "is empty"));
+    }
+    let Some(endpoint) = &telemetry.endpoint else { return Ok(()) };
+    if !cfg!(feature = "otlp") {
+        let reason = "is set, and this build makes no traces; build it with --features otlp";
+        return Err(bad("telemetry.endpoint", reason));
+    }
+    if !is_plain_http(endpoint) {
+        let reason = format!("{endpoint:?} is not of the form http://host:port");
+        return Err(bad("telemetry.endpoint", reason));
+    }
+    Ok(())
 }
 
 fn within<T: PartialOrd + Display>(

@@ -16,7 +16,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Method, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::http::app::App;
 use crate::http::auth::Class;
@@ -28,6 +28,7 @@ use crate::http::request_id::{RequestId, X_REQUEST_ID};
 use crate::http::router::ROUTES;
 use crate::http::server::Peer;
 use crate::metrics::{HttpLabels, Metrics, Raised};
+use crate::trace;
 
 /// The status of a request whose caller left before there was one; seen only in logs and metrics.
 const CALLER_LEFT: u16 = 499;
@@ -43,8 +44,8 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     request.extensions_mut().insert(id.clone());
     let (route, class) = route(&request);
     let labels = HttpLabels { method: method(request.method()), route };
-    let span = tracing::info_span!("request", request_id = %id, route = labels.route);
-    let mut record = Record::begin(&app.metrics, labels, id.clone());
+    let span = trace::request(id.as_str(), labels.method, labels.route, request.headers());
+    let mut record = Record::begin(&app.metrics, labels, id.clone(), span.clone());
     let takes_gzip = compress::is_wanted(class, request.headers());
 
     let answering = async {
@@ -170,11 +171,13 @@ struct Record {
     started: Instant,
     status: u16,
     place: Option<OwnedSemaphorePermit>,
+    /// Ends with the record: an answer may take longer than its head.
+    span: Span,
     _in_flight: Raised,
 }
 
 impl Record {
-    fn begin(metrics: &Metrics, labels: HttpLabels, id: RequestId) -> Self {
+    fn begin(metrics: &Metrics, labels: HttpLabels, id: RequestId, span: Span) -> Self {
         Self {
             metrics: metrics.clone(),
             labels,
@@ -182,6 +185,7 @@ impl Record {
             started: Instant::now(),
             status: CALLER_LEFT,
             place: None,
+            span,
             _in_flight: metrics.request_began(),
         }
     }
@@ -191,6 +195,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
         self.metrics.request_ended(&self.labels, self.status, elapsed);
+        trace::answered(&self.span, self.status);
         tracing::info!(
             method = self.labels.method,
             route = self.labels.route,

@@ -30,8 +30,9 @@ pub(crate) enum FragileMsg {
     Sleep { pause: Duration, is_long: bool, reply: Reply<()> },
     /// Computes for so long without a pause, the first time; then answers. Idempotent.
     Spin { time: Duration, reply: Reply<()> },
-    /// Answers with the span the handler runs in, and that of the work it hands on. Idempotent.
-    Spans { reply: Reply<[Option<&'static str>; 2]> },
+    /// Answers with the spans the handler runs in, outermost first, and those of the work it hands
+    /// on. Idempotent.
+    Spans { reply: Reply<[String; 2]> },
     /// Hands a sleep on to a task that then writes the number down. Not idempotent.
     WriteLater { number: u64, pause: Duration, reply: Reply<()> },
     /// Writes the number down; not answered.
@@ -169,9 +170,8 @@ impl Actor for Fragile {
                 reply.send(());
             }
             FragileMsg::Spans { reply } => {
-                let name = || tracing::Span::current().metadata().map(|span| span.name());
-                let here = name();
-                turn.spawn(async move { reply.send([here, name()]) });
+                let here = spans();
+                turn.spawn(async move { reply.send([here, spans()]) });
             }
             FragileMsg::WriteLater { number, pause, reply } => {
                 let journal = self.journal.clone();
@@ -190,6 +190,18 @@ impl Actor for Fragile {
         tokio::time::sleep(self.stop_pause).await;
         self.journal.write(format!("stop {}", self.name));
     }
+}
+
+/// The names of the spans around this, outermost first.
+fn spans() -> String {
+    use tracing_subscriber::registry::{LookupSpan, Registry};
+    let id = tracing::Span::current().id();
+    tracing::dispatcher::get_default(|dispatch| {
+        let registry = dispatch.downcast_ref::<Registry>();
+        let span = registry.zip(id.as_ref()).and_then(|(registry, id)| registry.span(id));
+        let names = span.map(|span| span.scope().from_root().map(|span| span.name()).collect());
+        names.map(|names: Vec<_>| names.join("/")).unwrap_or_default()
+    })
 }
 
 pub(crate) fn allow(restarts_max: u32, seconds: u64) -> Allowance {

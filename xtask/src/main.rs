@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let rest = args.get(1..).unwrap_or_default();
     let rest = rest.strip_prefix(&["--"]).unwrap_or(rest);
     let steps = match args.first() {
-        Some(&"test") => vec![with(&["test", "--workspace", "--locked"], rest)],
+        Some(&"test") => test(rest),
         Some(&"test-peers") => match peers::python() {
             Ok(python) => return peers_with(&python, rest),
             Err(reason) => return say(&format!("xtask: {reason}"), ExitCode::FAILURE),
@@ -67,6 +67,14 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// The tests, and those of what is not built by default.
+fn test<'a>(rest: &[&'a str]) -> Vec<Step<'a>> {
+    let traces = ["test", "--locked", "--features", "otlp", "--test", "otlp"];
+    let all = with(&["test", "--workspace", "--locked"], rest);
+    // Arguments choose among the tests of the workspace, whose summary comes last.
+    if rest.is_empty() { vec![Step::new(&traces), all] } else { vec![all] }
 }
 
 fn with<'a>(args: &[&'a str], rest: &[&'a str]) -> Step<'a> {

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::{Instrument, debug};
 
 use crate::actors::inference_router::{Backend, InferenceRouter, NAME};
 use crate::domain::inference::route::Step;
@@ -14,6 +14,7 @@ use crate::domain::inference::{
 use crate::messages::addr::{CallError, Deadline};
 use crate::messages::backend::BackendMsg;
 use crate::metrics::{InferenceMeter, Work};
+use crate::trace;
 
 /// Pieces of text between a backend and a slow caller. Then the backend waits.
 const PIECES_MAX: usize = 32;
@@ -72,11 +73,13 @@ impl<'r> Attempts<'r> {
                 Step::Try(index) => &self.backends[*index],
             };
             let began = Instant::now();
-            let outcome = self.ask(backend).await;
+            let span = trace::attempt(backend.addr.name().as_str(), self.request);
+            let outcome = self.ask(backend).instrument(span.clone()).await;
             let (word, elapsed) = (word(&outcome), began.elapsed());
             let name = backend.addr.name().to_string();
             let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
             debug!(actor = NAME, backend = name, outcome = word, elapsed_ms, "backend tried");
+            trace::attempted(&span, word, outcome.as_ref().ok());
             self.count(&name, word, &outcome);
             let attempt = Attempt { tier: backend.tier, backend: name, outcome: word, elapsed };
             self.done.push(attempt);

@@ -1,0 +1,124 @@
+//! Standard error, written by a thread of its own.
+//!
+//! Whoever logs puts a line into a queue and goes on: a terminal that was stopped, or a service
+//! manager that does not read, must not stop the node. What the queue does not hold is dropped and
+//! counted; the next line that can be written says how many were.
+
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use tracing::warn;
+
+/// Lines that wait, however short.
+const LINES_MAX: usize = 8192;
+
+/// Bytes that wait: some three thousand requests, a second of a busy node.
+const BYTES_MAX: usize = 1 << 20;
+
+/// How often it is looked whether lines were dropped.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The queue of this process, which has one standard error.
+static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// Lines dropped by this process.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Debug)]
+struct Queue {
+    jobs: SyncSender<Job>,
+    bytes: AtomicUsize,
+}
+
+enum Job {
+    Line(Vec<u8>),
+    /// Answered when everything before it is written.
+    Flush(SyncSender<()>),
+}
+
+/// What a logger writes its lines to, each in one piece.
+#[derive(Clone, Copy, Debug)]
+pub struct LogWriter(&'static Queue);
+
+impl LogWriter {
+    /// The writer of this process. Its thread is started by the first to ask.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start() -> io::Result<Self> {
+        if let Some(queue) = QUEUE.get() {
+            return Ok(Self(queue));
+        }
+        let (jobs, waiting) = sync_channel(LINES_MAX);
+        let queue = QUEUE.get_or_init(|| Queue { jobs, bytes: AtomicUsize::new(0) });
+        let thread = std::thread::Builder::new().name("log".to_owned());
+        thread.spawn(move || write_all(&waiting, &queue.bytes))?;
+        Ok(Self(queue))
+    }
+}
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let waiting = self.0.bytes.fetch_add(line.len(), Ordering::Relaxed);
+        let has_room = waiting + line.len() <= BYTES_MAX;
+        if !has_room || self.0.jobs.try_send(Job::Line(line.to_vec())).is_err() {
+            self.0.bytes.fetch_sub(line.len(), Ordering::Relaxed);
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lines that were dropped so far.
+pub fn lines_dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+/// Waits until what was logged before is written, for so long at most.
+pub fn flush(wait: Duration) {
+    let Some(queue) = QUEUE.get() else { return };
+    let (done, written) = sync_channel(1);
+    // A full queue is one that nobody reads, or that is read now: a moment decides.
+    let until = std::time::Instant::now() + wait;
+    let mut job = Job::Flush(done);
+    while let Err(TrySendError::Full(back)) = queue.jobs.try_send(job) {
+        if std::time::Instant::now() >= until {
+            return;
+        }
+        job = back;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = written.recv_timeout(until.saturating_duration_since(std::time::Instant::now()));
+}
+
+fn write_all(waiting: &Receiver<Job>, bytes: &AtomicUsize) {
+    let mut told = 0;
+    loop {
+        match waiting.recv_timeout(LOOK_EVERY) {
+            // Who closed standard error wants to hear nothing.
+            Ok(Job::Line(line)) => {
+                let _ = io::stderr().lock().write_all(&line);
+                bytes.fetch_sub(line.len(), Ordering::Relaxed);
+            }
+            Ok(Job::Flush(done)) => _ = done.try_send(()),
+            Err(RecvTimeoutError::Timeout) => {
+                let dropped = lines_dropped();
+                if dropped > told {
+                    warn!(
+                        lines = dropped - told,
+                        "log lines were dropped: nobody read them in time"
+                    );
+                    told = dropped;
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
