@@ -108,7 +108,7 @@ impl Collector for AtScrape {
         }
         if let Some(dropped) = self.0.log_lines_dropped.get() {
             let help = "Log lines dropped because standard error was not read in time";
-            page.counter("log_lines_dropped", help, None, &ConstCounter::new(dropped()))?;
+            page.metric("log_lines_dropped", help, None, &ConstCounter::new(dropped()))?;
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Page<'_> {
         let seconds = Some(Unit::Seconds);
         if let Some(cpu) = figures.cpu_seconds {
             let help = "Time on the processors, in user and system mode";
-            self.counter("process_cpu", help, seconds.as_ref(), &ConstCounter::new(cpu))?;
+            self.metric("process_cpu", help, seconds.as_ref(), &ConstCounter::new(cpu))?;
         }
         if let Some(bytes) = figures.resident_bytes {
             let help = "Memory in use that is not swapped out";
@@ -135,11 +135,7 @@ impl Page<'_> {
         }
         if let Some(start) = figures.start_time_seconds {
             let help = "When the process started, since the Unix epoch";
-            let start = ConstGauge::new(start);
-            let kind = start.metric_type();
-            let encoder =
-                self.0.encode_descriptor("process_start_time", help, seconds.as_ref(), kind)?;
-            start.encode(encoder)?;
+            self.metric("process_start_time", help, seconds.as_ref(), &ConstGauge::new(start))?;
         }
         Ok(())
     }
@@ -163,19 +159,19 @@ impl Page<'_> {
         unit: Option<&Unit>,
         value: u64,
     ) -> Result<(), fmt::Error> {
-        let gauge = ConstGauge::new(gauge_of(value));
-        let encoder = self.0.encode_descriptor(name, help, unit, gauge.metric_type())?;
-        gauge.encode(encoder)
+        self.metric(name, help, unit, &ConstGauge::new(gauge_of(value)))
     }
 
-    fn counter(
+    fn metric(
         &mut self,
         name: &str,
         help: &str,
         unit: Option<&Unit>,
-        counter: &impl EncodeMetric,
+        metric: &impl EncodeMetric,
     ) -> Result<(), fmt::Error> {
-        let encoder = self.0.encode_descriptor(name, help, unit, counter.metric_type())?;
-        counter.encode(encoder)
+        // As those that are registered end.
+        let help = format!("{help}.");
+        let encoder = self.0.encode_descriptor(name, &help, unit, metric.metric_type())?;
+        metric.encode(encoder)
     }
 }
