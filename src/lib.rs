@@ -122,6 +122,7 @@ pub mod http {
     pub mod limits;
     mod metrics;
     mod observe;
+    mod openai;
     pub mod openapi;
     pub mod origin;
     mod patient;

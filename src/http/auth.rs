@@ -90,10 +90,15 @@ impl Auth {
         peer: Option<Peer>,
         headers: &HeaderMap,
     ) -> Result<(), ApiError> {
-        if !self.is_token_needed(class, locality(peer, headers) == Locality::Loopback) {
+        if !self.asks(class, peer, headers) {
             return Ok(());
         }
         self.require(headers)
+    }
+
+    /// Whether this caller needs the token for an endpoint of this class.
+    pub(super) fn asks(&self, class: Class, peer: Option<Peer>, headers: &HeaderMap) -> bool {
+        self.is_token_needed(class, locality(peer, headers) == Locality::Loopback)
     }
 
     /// Whether the caller knows the token, wherever it is.

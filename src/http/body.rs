@@ -159,7 +159,7 @@ fn too_slow() -> ApiError {
 /// # Errors
 /// 400 if it is not I-JSON, 422 with the path if a field is missing or of another type.
 pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    from_value(parse(bytes).map_err(malformed)?)
+    read_as(parse(bytes).map_err(malformed)?)
 }
 
 /// Reads strict JSON. It may be nested two deeper than what is signed, because that lies in an
@@ -176,7 +176,11 @@ pub(super) fn malformed(error: JsonError) -> ApiError {
     ApiError::invalid("INVALID_JSON", error.to_string())
 }
 
-fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
+/// Reads JSON that was parsed into `T`.
+///
+/// # Errors
+/// 422 with the path if a field is missing or of another type.
+pub(super) fn read_as<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(Strict(value)).map_err(|error| {
         let mut path = match error.path().to_string() {
             path if path == "." => "$".to_owned(),

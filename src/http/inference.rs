@@ -17,7 +17,7 @@ use crate::http::openapi::forms::{EpochMs, FinishReasonName, RequestIdText, Stop
 use crate::http::openapi::shapes::Envelope;
 use crate::http::request_id::RequestId;
 use crate::http::router;
-use crate::http::stream;
+use crate::http::stream::{self, Named};
 use crate::messages::inference_router::{Answer, InferenceMsg};
 
 /// A prompt, and how to answer it.
@@ -72,44 +72,44 @@ enum Stop {
 pub(super) struct Generated {
     /// Id of the request.
     #[schema(value_type = RequestIdText)]
-    request_id: String,
+    pub(super) request_id: String,
     /// The text, without prompt and stop string.
     #[schema(example = " the number of bytes.")]
-    text: String,
+    pub(super) text: String,
     /// Name of the model that made it.
     #[schema(example = "bizra-demo")]
-    model: String,
+    pub(super) model: String,
     /// Where it ran.
     #[schema(value_type = TierName)]
-    tier: &'static str,
+    pub(super) tier: &'static str,
     /// The tier that was asked for; null if none was.
     #[schema(value_type = Option<TierName>, required)]
-    requested_tier: Option<&'static str>,
+    pub(super) requested_tier: Option<&'static str>,
     /// Whether a lower tier answered than was asked for.
-    degraded: bool,
+    pub(super) degraded: bool,
     /// The backends that were tried, in order.
-    attempts: Vec<Tried>,
+    pub(super) attempts: Vec<Tried>,
     /// Tokens of the prompt.
-    prompt_tokens: usize,
+    pub(super) prompt_tokens: usize,
     /// Tokens of the text.
-    completion_tokens: usize,
+    pub(super) completion_tokens: usize,
     /// Whether these two are a guess.
-    tokens_estimated: bool,
+    pub(super) tokens_estimated: bool,
     /// Why it ended.
     #[schema(value_type = FinishReasonName)]
-    finish_reason: &'static str,
+    pub(super) finish_reason: &'static str,
     /// Milliseconds it took in all.
     #[schema(minimum = 0)]
-    duration_ms: f64,
+    pub(super) duration_ms: f64,
     /// Milliseconds to the first token.
     #[schema(minimum = 0)]
-    ttft_ms: f64,
+    pub(super) ttft_ms: f64,
     /// Tokens of the text by second.
     #[schema(minimum = 0)]
-    tokens_per_second: f64,
+    pub(super) tokens_per_second: f64,
     /// The proof.
     #[schema(value_type = Envelope)]
-    envelope: Value,
+    pub(super) envelope: Value,
 }
 
 /// One backend that was tried.
@@ -120,7 +120,7 @@ pub(super) struct Generated {
     "outcome": "ok",
     "ms": 41.5,
 })))]
-struct Tried {
+pub(super) struct Tried {
     /// The tier it serves.
     #[schema(value_type = TierName)]
     tier: &'static str,
@@ -197,7 +197,7 @@ pub(super) async fn generate(
     let is_stream = request.stream.unwrap_or(false);
     let request = Box::new(validated(request, &app.limits.prompts)?);
     if is_stream {
-        return stream::generate(app, deadline, id, request).await;
+        return stream::generate(app, deadline, id.clone(), request, Named(id)).await;
     }
     let ask = |reply| InferenceMsg::Generate {
         request_id: id.as_str().to_owned(),
@@ -269,7 +269,7 @@ pub(super) struct Models {
     "last_seen": 1_767_225_600_123_u64,
     "note": "a demo: it knows nothing",
 })))]
-struct Model {
+pub(super) struct Model {
     /// Its name.
     name: String,
     /// Where it runs.

@@ -23,6 +23,7 @@ use crate::http::auth::Class;
 use crate::http::compress;
 use crate::http::error::ApiError;
 use crate::http::guarded::Guarded;
+use crate::http::openai::told::Shape;
 use crate::http::origin::Caller;
 use crate::http::request_id::{RequestId, X_REQUEST_ID};
 use crate::http::router::ROUTES;
@@ -46,6 +47,7 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     let labels = HttpLabels { method: method(request.method()), route };
     let span = trace::request(id.as_str(), labels.method, labels.route, request.headers());
     let mut record = Record::begin(&app.metrics, labels, id.clone(), span.clone());
+    let shape = Shape::of(&request);
     let takes_gzip = compress::is_wanted(class, request.headers());
 
     let answering = async {
@@ -61,7 +63,7 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
         .unwrap_or_else(|_| Err(ApiError::internal("a handler panicked")))
         .unwrap_or_else(IntoResponse::into_response);
 
-    write_error(&mut response, &id);
+    write_error(&mut response, &id, shape);
     response = compress::compress(response, takes_gzip).await;
     let status = response.status();
     let headers = response.headers_mut();
@@ -124,7 +126,7 @@ fn check_size(headers: &HeaderMap, bytes_max: usize) -> Result<(), ApiError> {
 }
 
 /// Writes out an error that a handler returned or the framework answered by itself.
-fn write_error(response: &mut Response, id: &RequestId) {
+fn write_error(response: &mut Response, id: &RequestId, shape: Shape) {
     let status = response.status();
     let error = match response.extensions_mut().remove::<ApiError>() {
         Some(error) => error,
@@ -136,7 +138,9 @@ fn write_error(response: &mut Response, id: &RequestId) {
     if let Some(inner) = error.inner() {
         tracing::error!(request_id = %id, code = error.code(), error = inner, "request failed");
     }
-    *response.body_mut() = Body::from(error.to_json(id.as_str()).to_string());
+    let (status, json) = shape.tell(&error, id.as_str());
+    *response.status_mut() = status;
+    *response.body_mut() = Body::from(json.to_string());
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -16,8 +16,8 @@ use utoipa::OpenApi;
 use crate::http::limits::Limits;
 use crate::http::router::ROUTES;
 use crate::http::{
-    actors, constitution, docs, envelope, gates, health, identity, inference, metrics, status,
-    token, ws,
+    actors, constitution, docs, envelope, gates, health, identity, inference, metrics, openai,
+    status, token, ws,
 };
 
 /// Every operation. One that is missing here fails `tests/openapi.rs`.
@@ -29,7 +29,7 @@ use crate::http::{
         license(name = "MIT", identifier = "MIT"),
     ),
     servers((url = "/", description = "This node.")),
-    components(schemas(shapes::ApiError, forms::AnyJson)),
+    components(schemas(shapes::ApiError, shapes::OpenAiError, forms::AnyJson)),
     paths(
         health::health,
         health::live,
@@ -57,6 +57,11 @@ use crate::http::{
         inference::generate,
         inference::models,
         inference::tier,
+        openai::chat,
+        openai::completions,
+        openai::embeddings,
+        openai::models::list,
+        openai::models::find,
         token::rotate,
         ws::socket,
     )

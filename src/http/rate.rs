@@ -155,7 +155,9 @@ impl App {
         peer: Option<Peer>,
         headers: &HeaderMap,
     ) -> Result<(), ApiError> {
-        let has_token = headers.contains_key(AUTHORIZATION);
+        // Where none is needed none is looked at: clients of OpenAI's interface always send a key, and
+        // what does not depend on it tells nothing to whoever guesses.
+        let has_token = headers.contains_key(AUTHORIZATION) && self.auth.asks(class, peer, headers);
         if has_token {
             self.limiter().hear(peer, headers)?;
         }

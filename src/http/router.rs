@@ -14,7 +14,7 @@ use crate::http::observe::observe;
 use crate::http::server::Peer;
 use crate::http::{
     actors, audit, body, constitution, docs, envelope, gates, health, identity, inference, metrics,
-    status, token, ws,
+    openai, status, token, ws,
 };
 use crate::messages::addr::Deadline;
 
@@ -40,6 +40,11 @@ pub(super) const GATES_CHECK: &str = "/api/v1/pci/gates/check";
 pub(super) const MODELS: &str = "/api/v1/inference/models";
 pub(super) const TIER: &str = "/api/v1/inference/tier";
 pub(super) const GENERATE: &str = "/api/v1/inference/generate";
+pub(super) const OPENAI_CHAT: &str = "/v1/chat/completions";
+pub(super) const OPENAI_COMPLETIONS: &str = "/v1/completions";
+pub(super) const OPENAI_EMBEDDINGS: &str = "/v1/embeddings";
+pub(super) const OPENAI_MODELS: &str = "/v1/models";
+pub(super) const OPENAI_MODEL: &str = "/v1/models/{id}";
 pub(super) const WS: &str = "/api/v1/ws";
 pub(super) const IDENTITY_GENERATE: &str = "/api/v1/identity/generate";
 pub(super) const IDENTITY_ACTIVATE: &str = "/api/v1/identity/activate";
@@ -52,7 +57,7 @@ pub(super) const TOKEN_ROTATE: &str = "/api/v1/token/rotate";
 pub(super) const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 28] = [
+pub const ROUTES: [(&str, Class); 33] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -70,7 +75,12 @@ pub const ROUTES: [(&str, Class); 28] = [
     (GATES_CHECK, Class::Read),
     (MODELS, Class::Read),
     (TIER, Class::Read),
+    (OPENAI_MODELS, Class::Read),
+    (OPENAI_MODEL, Class::Read),
     (GENERATE, Class::Act),
+    (OPENAI_CHAT, Class::Act),
+    (OPENAI_COMPLETIONS, Class::Act),
+    (OPENAI_EMBEDDINGS, Class::Act),
     (WS, Class::Act),
     (IDENTITY_GENERATE, Class::Privileged),
     (IDENTITY_ACTIVATE, Class::Privileged),
@@ -131,10 +141,16 @@ fn read() -> Router<App> {
         .route(GATES_CHECK, post(gates::check))
         .route(MODELS, get(inference::models))
         .route(TIER, post(inference::tier))
+        .route(OPENAI_MODELS, get(openai::models::list))
+        .route(OPENAI_MODEL, get(openai::models::find))
 }
 
 fn act() -> Router<App> {
-    Router::new().route(GENERATE, post(inference::generate))
+    Router::new()
+        .route(GENERATE, post(inference::generate))
+        .route(OPENAI_CHAT, post(openai::chat))
+        .route(OPENAI_COMPLETIONS, post(openai::completions))
+        .route(OPENAI_EMBEDDINGS, post(openai::embeddings))
 }
 
 fn privileged() -> Router<App> {

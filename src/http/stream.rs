@@ -1,8 +1,10 @@
 //! An answer as it comes, as server-sent events (HTML standard, section 9.2).
 //!
-//! `token` events carry pieces of the text; then comes `done` with what the whole answer would
-//! have been, its proof included, or `error` with what an error answer would have been.
+//! How text, end and error are spelled is for a [`Spelling`] to say. Ours: `token` events carry
+//! pieces of the text; then comes `done` with what the whole answer would have been, its proof
+//! included, or `error` with what an error answer would have been.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -28,6 +30,18 @@ const PIECES_MAX: usize = 64;
 /// A comment now and then keeps proxies from taking a long thought for a dead connection.
 const COMMENT_EVERY: Duration = Duration::from_secs(10);
 
+/// The events that a stream is made of.
+pub(super) trait Spelling: Send + 'static {
+    /// A piece of text, which is never empty.
+    fn piece(&mut self, text: String) -> Vec<Event>;
+
+    /// The end of an answer.
+    fn done(&mut self, answer: Answer) -> Vec<Event>;
+
+    /// The end of an answer that broke off.
+    fn broken(&mut self, error: ApiError) -> Vec<Event>;
+}
+
 /// The work behind a stream. Dropping it stops the work, which is what happens when the caller
 /// leaves.
 #[derive(Debug)]
@@ -41,11 +55,15 @@ impl Drop for Work {
 
 /// What has become of the stream.
 #[derive(Debug)]
-enum Stage {
-    /// Text is coming, the first piece perhaps here already.
-    Text { first: Option<String>, pieces: mpsc::Receiver<String>, work: Work, id: RequestId },
-    /// The last event is out.
-    Over,
+struct Running<S> {
+    /// Events that are to go out first.
+    ready: VecDeque<Event>,
+    pieces: mpsc::Receiver<String>,
+    work: Work,
+    spelling: S,
+    id: RequestId,
+    /// Whether the last event is among those ready, or out.
+    is_over: bool,
 }
 
 /// Starts the work, and answers with a stream once there is something to send. What fails before
@@ -55,21 +73,22 @@ pub(super) async fn generate(
     deadline: Deadline,
     id: RequestId,
     request: Box<InferenceRequest>,
+    mut spelling: impl Spelling,
 ) -> Result<Response, ApiError> {
     let (sender, mut pieces) = mpsc::channel(PIECES_MAX);
     let mut work = start(app, deadline, id.clone(), request, sender);
-    let stage = match pieces.recv().await {
-        Some(first) => Stage::Text { first: Some(first), pieces, work, id },
+    let (ready, is_over) = match pieces.recv().await {
+        Some(first) => (spelling.piece(first), false),
         // All was said without a piece of text: an error, or an empty answer.
-        None => {
-            let answer = finish(&mut work).await?;
-            return Ok(respond(once(last(Ok(answer), &id))));
-        }
+        None => (spelling.done(*finish(&mut work).await?), true),
     };
-    Ok(respond(futures_util::stream::unfold(stage, async |stage| {
-        let (event, stage) = step(stage).await?;
-        Some((Ok::<_, Infallible>(event), stage))
-    })))
+    let running = Running { ready: ready.into(), pieces, work, spelling, id, is_over };
+    let events = futures_util::stream::unfold(running, async |mut running| {
+        let event = running.next().await?;
+        Some((Ok::<_, Infallible>(event), running))
+    });
+    let keep_alive = KeepAlive::new().interval(COMMENT_EVERY);
+    Ok(Sse::new(events).keep_alive(keep_alive).into_response())
 }
 
 fn start(
@@ -92,20 +111,34 @@ fn start(
     Work(tokio::spawn(work.instrument(tracing::Span::current())))
 }
 
-/// The next event, and where the stream stands after it.
-async fn step(stage: Stage) -> Option<(Event, Stage)> {
-    let Stage::Text { first, mut pieces, mut work, id } = stage else { return None };
-    let piece = match first {
-        Some(first) => Some(first),
-        None => pieces.recv().await,
-    };
-    Some(match piece {
-        Some(text) => {
-            let event = event("token", &json!({ "text": text }));
-            (event, Stage::Text { first: None, pieces, work, id })
+impl<S: Spelling> Running<S> {
+    /// The next event; `None` after the last.
+    async fn next(&mut self) -> Option<Event> {
+        while self.ready.is_empty() && !self.is_over {
+            let events = match self.pieces.recv().await {
+                Some(text) => self.spelling.piece(text),
+                None => {
+                    self.is_over = true;
+                    self.last().await
+                }
+            };
+            self.ready.extend(events);
         }
-        None => (last(finish(&mut work).await, &id), Stage::Over),
-    })
+        self.ready.pop_front()
+    }
+
+    async fn last(&mut self) -> Vec<Event> {
+        match finish(&mut self.work).await {
+            Ok(answer) => self.spelling.done(*answer),
+            Err(error) => {
+                if let Some(inner) = error.inner() {
+                    let (id, code) = (&self.id, error.code());
+                    tracing::error!(request_id = %id, code, error = inner, "stream failed");
+                }
+                self.spelling.broken(error)
+            }
+        }
+    }
 }
 
 async fn finish(work: &mut Work) -> Result<Box<Answer>, ApiError> {
@@ -113,32 +146,30 @@ async fn finish(work: &mut Work) -> Result<Box<Answer>, ApiError> {
     ended.map_err(|error| ApiError::internal(format!("the work behind a stream: {error}")))?
 }
 
-fn last(outcome: Result<Box<Answer>, ApiError>, id: &RequestId) -> Event {
-    match outcome {
-        Ok(answer) => event("done", &Generated::from(*answer)),
-        Err(error) => {
-            if let Some(inner) = error.inner() {
-                tracing::error!(request_id = %id, code = error.code(), error = inner, "stream failed");
-            }
-            event("error", &error.to_json(id.as_str()))
-        }
+/// One line of JSON, as the data of an event. JSON has no line ends outside strings and escapes
+/// those inside.
+pub(super) fn line(data: &impl Serialize) -> String {
+    serde_json::to_value(data).unwrap_or(Value::Null).to_string()
+}
+
+/// Named events.
+#[derive(Debug)]
+pub(super) struct Named(pub(super) RequestId);
+
+impl Spelling for Named {
+    fn piece(&mut self, text: String) -> Vec<Event> {
+        vec![named("token", &json!({ "text": text }))]
+    }
+
+    fn done(&mut self, answer: Answer) -> Vec<Event> {
+        vec![named("done", &Generated::from(answer))]
+    }
+
+    fn broken(&mut self, error: ApiError) -> Vec<Event> {
+        vec![named("error", &error.to_json(self.0.as_str()))]
     }
 }
 
-fn event(name: &str, data: &impl Serialize) -> Event {
-    // JSON has no line ends outside strings and escapes those inside, so one data line holds it.
-    let data = serde_json::to_value(data).unwrap_or(Value::Null).to_string();
-    Event::default().event(name).data(data)
-}
-
-fn once(event: Event) -> impl futures_util::Stream<Item = Result<Event, Infallible>> {
-    futures_util::stream::once(std::future::ready(Ok(event)))
-}
-
-fn respond<S>(events: S) -> Response
-where
-    S: futures_util::Stream<Item = Result<Event, Infallible>> + Send + 'static,
-{
-    let keep_alive = KeepAlive::new().interval(COMMENT_EVERY);
-    Sse::new(events).keep_alive(keep_alive).into_response()
+fn named(name: &str, data: &impl Serialize) -> Event {
+    Event::default().event(name).data(line(data))
 }

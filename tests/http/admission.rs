@@ -18,6 +18,7 @@ fn method_of(path: &str) -> Method {
         "/constitution",
         "models",
         "/envelope/{id}",
+        "/models/{id}",
         "/envelopes",
         "/identity",
         "/ws",
@@ -57,7 +58,7 @@ async fn every_route_lets_in_whom_its_class_does() {
                     let place = format!("{path} {mode:?} {peer} {has_token}: {}", answer.json);
                     assert_eq!(answer.status != 401, is_let_in, "{place}");
                     if !is_let_in {
-                        answer.assert_error(401, "UNAUTHORIZED");
+                        answer.assert_error_of(path, 401, "UNAUTHORIZED", "invalid_api_key");
                         assert_eq!(
                             answer.headers[header::WWW_AUTHENTICATE],
                             "Bearer realm=\"bizra\""
@@ -106,9 +107,9 @@ async fn a_foreign_name_or_page_is_refused_on_every_route_whoever_calls() {
                     let is_refused = answer.status == 403;
                     assert_eq!(is_refused, !(is_known && is_allowed), "{host} {origin:?} {path}");
                     if !is_known {
-                        answer.assert_error(403, "HOST_FORBIDDEN");
+                        answer.assert_error_of(path, 403, "HOST_FORBIDDEN", "HOST_FORBIDDEN");
                     } else if !is_allowed {
-                        answer.assert_error(403, "ORIGIN_FORBIDDEN");
+                        answer.assert_error_of(path, 403, "ORIGIN_FORBIDDEN", "ORIGIN_FORBIDDEN");
                     }
                     let may_read = answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN);
                     assert_eq!(may_read, is_known && origin == Some("https://console.example"));
@@ -153,7 +154,7 @@ async fn what_is_not_there_is_said_in_json() {
         "/api/v1/nothing",
         "/api/v1/federation/status",
         "/openapi.yaml",
-        "/v1/chat/completions",
+        "/v2/chat/completions",
         "/%00",
         "/%F0%9F%98%80",
         "/api/v1/../../etc/passwd",
@@ -172,7 +173,7 @@ async fn another_method_is_refused_with_those_allowed() {
             let path = path.replace("{name}", "x").replace("{id}", "x");
             let request = door.request(method, &path).body(Body::empty()).unwrap();
             let answer = door.send(request, DISTANT).await;
-            answer.assert_error(405, "METHOD_NOT_ALLOWED");
+            answer.assert_error_of(&path, 405, "METHOD_NOT_ALLOWED", "METHOD_NOT_ALLOWED");
             assert_eq!(answer.headers[header::ALLOW], allowed, "{path}");
         }
     }

@@ -122,7 +122,7 @@ async fn a_path_takes_the_methods_that_are_described_and_no_others() {
         let filled = path.replace("{name}", "x").replace("{id}", "x");
         let request = door.request(Method::DELETE, &filled).body(Body::empty()).unwrap();
         let answer = door.send(request, LOCAL).await;
-        answer.assert_error(405, "METHOD_NOT_ALLOWED");
+        answer.assert_error_of(path, 405, "METHOD_NOT_ALLOWED", "METHOD_NOT_ALLOWED");
         let allowed = answer.headers[header::ALLOW].to_str().unwrap().to_ascii_lowercase();
         // Whoever may get may ask for the head alone.
         let allowed: BTreeSet<&str> = allowed.split(',').filter(|it| *it != "head").collect();

@@ -161,6 +161,22 @@ impl Answer {
         self.json["code"].as_str().unwrap_or_default()
     }
 
+    /// Whether it is an error in the shape of this path: below `/v1` that of OpenAI's clients, in
+    /// which `openai_code` is what `code` is elsewhere.
+    #[track_caller]
+    pub(crate) fn assert_error_of(&self, path: &str, status: u16, code: &str, openai_code: &str) {
+        if !path.starts_with("/v1/") {
+            return self.assert_error(status, code);
+        }
+        let error = &self.json["error"];
+        assert_eq!((self.status, &error["code"]), (status, &openai_code.into()), "{}", self.json);
+        for key in ["message", "type"] {
+            assert!(error[key].is_string(), "{}", self.json);
+        }
+        assert!(error.as_object().unwrap().contains_key("param"));
+        assert!(self.headers.contains_key("x-request-id"));
+    }
+
     /// Whether it is an error in the one shape there is.
     #[track_caller]
     pub(crate) fn assert_error(&self, status: u16, code: &str) {

@@ -203,5 +203,6 @@ async fn a_page_that_may_call_may_read_that_it_calls_too_often() {
     let refused = ask().await;
     refused.assert_error(429, "RATE_LIMITED");
     assert_eq!(refused.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://console.example");
-    assert_eq!(refused.headers[header::ACCESS_CONTROL_EXPOSE_HEADERS], "x-request-id, retry-after");
+    let exposed = &refused.headers[header::ACCESS_CONTROL_EXPOSE_HEADERS];
+    assert_eq!(exposed, "x-request-id, retry-after, x-bizra-envelope");
 }

@@ -11,6 +11,7 @@ mod limits;
 #[path = "../live/mod.rs"]
 mod live;
 mod matrix;
+mod openai;
 mod refusals;
 mod resources;
 mod restart;

@@ -1,13 +1,16 @@
 //! Streamed answers, over an inference actor that does as its prompt says.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::http::{Method, header};
 use bizra_omega::actor::{Actor, Failure, Turn};
 use bizra_omega::domain::envelope::{EnvelopeId, Sealed};
-use bizra_omega::domain::inference::{FinishReason, Generated, InferenceError, Tier};
+use bizra_omega::domain::inference::{
+    FinishReason, Generated, InferenceError, InferenceRequest, ModelInfo, Tier,
+};
+use bizra_omega::domain::reject::RejectCode;
 use bizra_omega::domain::restart::Strategy;
 use bizra_omega::http::auth::Mode;
 use bizra_omega::http::limits::Limits;
@@ -23,11 +26,13 @@ use tower::ServiceExt;
 use crate::door::{Door, LOCAL, door_over, roster};
 use crate::support::{SECOND, permanent, root, settings};
 
-/// Does as the prompt says: `count`, `hang`, `fail` or `fail later`.
-#[derive(Clone, Debug)]
+/// Does as the prompt says: `count`, `hang`, `fail`, `fail later`, `refuse`, `too long`, `nothing`.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Scripted {
     /// Told when a hanging generation is given up.
     pub(crate) stopped: Arc<Notify>,
+    /// What was asked for.
+    pub(crate) seen: Arc<Mutex<Vec<InferenceRequest>>>,
 }
 
 impl Actor for Scripted {
@@ -39,9 +44,21 @@ impl Actor for Scripted {
     }
 
     async fn handle(&self, message: InferenceMsg, turn: Turn, (): &mut ()) -> Result<(), Failure> {
-        let InferenceMsg::Generate { request_id, request, tokens, reply, .. } = message else {
-            return Ok(());
+        let (request_id, request, tokens, reply) = match message {
+            InferenceMsg::Generate { request_id, request, tokens, reply, .. } => {
+                (request_id, request, tokens, reply)
+            }
+            InferenceMsg::Models { reply } => {
+                reply.send(vec![model(Tier::Edge), model(Tier::Local)]);
+                return Ok(());
+            }
+            InferenceMsg::Recommend { .. } => return Ok(()),
         };
+        self.seen.lock().unwrap().push((*request).clone());
+        if let Some(model) = request.model.clone().filter(|model| model != "scripted") {
+            reply.send(Err(InferenceError::UnknownModel { model, tier: None, available: vec![] }));
+            return Ok(());
+        }
         let stopped = self.stopped.clone();
         turn.spawn(
             async move { generate(&request.prompt, request_id, tokens, reply, &stopped).await },
@@ -68,6 +85,19 @@ async fn generate(
             say("one").await;
             reply.send(Err(InferenceError::Failed("segment 7 of /srv/m.gguf".into())));
         }
+        "too long" => {
+            reply.send(Err(InferenceError::TooLong { tokens: 9, max_tokens: 1, context: 9 }));
+        }
+        "refuse" => reply.send(Err(InferenceError::Refused {
+            code: RejectCode::RejectGateIhsan,
+            reason: "the harm is above 0.3".into(),
+            receipt: Box::new(json!({ "passed": false })),
+        })),
+        "nothing" => {
+            let mut answer = answer(request_id);
+            answer.generated.text.clear();
+            reply.send(Ok(Box::new(answer)));
+        }
         "hang" => {
             say("one").await;
             reply.closed().await;
@@ -82,6 +112,30 @@ async fn generate(
     }
 }
 
+/// One name in two tiers.
+fn model(tier: Tier) -> ModelInfo {
+    ModelInfo {
+        name: "hub/s:latest".into(),
+        tier,
+        backend: tier.as_str().to_lowercase(),
+        parameters: None,
+        quantization: None,
+        context_length: None,
+        is_available: true,
+        is_loaded: true,
+        last_seen_ms: 1999,
+        note: None,
+    }
+}
+
+pub(crate) fn envelope() -> Value {
+    let gates = json!([{ "gate": "harm", "score": 0.0 }, { "gate": "snr", "score": null }]);
+    json!({
+        "id": "pci_01",
+        "gates": { "input": { "passed": true, "gates": gates }, "system": null },
+    })
+}
+
 fn answer(request_id: String) -> Answer {
     Answer {
         request_id,
@@ -92,7 +146,7 @@ fn answer(request_id: String) -> Answer {
         generated: Generated {
             text: "one \u{6f22}\n\ndata: three".into(),
             model: "scripted".into(),
-            model_digest: None,
+            model_digest: Some("blake3:00".into()),
             prompt_tokens: 1,
             completion_tokens: 3,
             is_estimated: false,
@@ -102,27 +156,29 @@ fn answer(request_id: String) -> Answer {
             duration: Duration::from_millis(2),
         },
         elapsed: Duration::from_millis(3),
-        envelope: Sealed { id: EnvelopeId([1; 16]), json: Arc::new(json!({ "id": "pci_01" })) },
+        envelope: Sealed { id: EnvelopeId([1; 16]), json: Arc::new(envelope()) },
     }
 }
 
-struct Running {
-    door: Door,
-    stopped: Arc<Notify>,
+pub(crate) struct Running {
+    pub(crate) door: Door,
+    pub(crate) stopped: Arc<Notify>,
+    pub(crate) seen: Arc<Mutex<Vec<InferenceRequest>>>,
     _root: Root,
 }
 
-async fn running(limits: Limits) -> Running {
+pub(crate) async fn running(limits: Limits) -> Running {
     let settings = settings(Strategy::OneForOne);
-    let scripted = Scripted { stopped: Arc::default() };
-    let stopped = scripted.stopped.clone();
+    let scripted = Scripted::default();
+    let (stopped, seen) = (scripted.stopped.clone(), scripted.seen.clone());
     let make = move || scripted.clone();
     let (spec, inference) =
         ChildSpec::actor("inference-router", permanent(), SECOND, 8, &settings.metrics, make);
     let root = root(&settings, vec![spec]).await;
     let mut roster = roster(&settings.metrics);
     roster.inference = inference;
-    Running { door: door_over(roster, settings.metrics, Mode::Local, limits), stopped, _root: root }
+    let door = door_over(roster, settings.metrics, Mode::Local, limits);
+    Running { door, stopped, seen, _root: root }
 }
 
 /// Asks for a stream; gives the status, the content type, and the events as they come.
@@ -170,7 +226,7 @@ async fn the_text_comes_in_pieces_and_the_proof_comes_last() {
     assert_eq!(last.0, "done");
     assert_eq!(last.1["text"], text);
     assert_eq!(last.1["request_id"], "mine");
-    assert_eq!(last.1["envelope"], json!({ "id": "pci_01" }));
+    assert_eq!(last.1["envelope"], envelope());
     assert_eq!((&last.1["tier"], &last.1["requested_tier"]), (&json!("Edge"), &json!("Local")));
     assert_eq!((&last.1["degraded"], &last.1["tokens_per_second"]), (&json!(true), &json!(1500.0)));
 }

@@ -62,7 +62,7 @@ async fn host_of(limits: Limits) -> Host {
     let metrics = settings.metrics.clone();
     let keys = tempfile::tempdir().unwrap();
     let keystore = Arc::new(Keystore::new(keys.path()));
-    let scripted = Scripted { stopped: Arc::default() };
+    let scripted = Scripted::default();
     let stopped = scripted.stopped.clone();
     let make = move || Identity { keystore: keystore.clone() };
     let (identity_child, identity) =

@@ -31,7 +31,7 @@ type Bound = (&'static str, &'static str, &'static str, Value);
 
 fn all(limits: &Limits) -> Vec<Bound> {
     let prompts = &limits.prompts;
-    let generate = "InferenceGenerateRequest";
+    let (generate, openai) = ("InferenceGenerateRequest", "OpenAiParameters");
     vec![
         (generate, "prompt", "maxLength", json!(prompts.prompt_chars_max)),
         (generate, "system", "maxLength", json!(prompts.prompt_chars_max)),
@@ -47,6 +47,12 @@ fn all(limits: &Limits) -> Vec<Bound> {
         (generate, "seed", "maximum", json!(SEED_MAX)),
         (generate, "model", "maxLength", json!(MODEL_CHARS_MAX)),
         (generate, "stream", "default", json!(false)),
+        ("OpenAiText", "prompt", "maxLength", json!(prompts.prompt_chars_max)),
+        (openai, "max_tokens", "minimum", json!(1)),
+        (openai, "max_tokens", "maximum", json!(prompts.max_tokens_max)),
+        (openai, "max_completion_tokens", "minimum", json!(1)),
+        (openai, "max_completion_tokens", "maximum", json!(prompts.max_tokens_max)),
+        (openai, "seed", "maximum", json!(SEED_MAX)),
         ("TierRequest", "prompt", "maxLength", json!(prompts.prompt_chars_max)),
         ("TierRequest", "max_tokens", "minimum", json!(1)),
         ("TierRequest", "max_tokens", "maximum", json!(prompts.max_tokens_max)),

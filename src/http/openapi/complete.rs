@@ -116,7 +116,7 @@ pub(super) fn complete(document: &mut Value, routes: &[(&str, Class)], tags: &[(
             let is_only = item.len() == 1;
             for (method, operation) in item {
                 let name = if is_only { name(path) } else { format!("{}.{method}", name(path)) };
-                requests.extend(complete_operation(operation, class, name));
+                requests.extend(complete_operation(operation, class, name, Errors::of(path)));
                 operation["tags"] = json!([tag(path, tags)]);
             }
         }
@@ -126,7 +126,10 @@ pub(super) fn complete(document: &mut Value, routes: &[(&str, Class)], tags: &[(
     document["tags"] = used.into();
     tolerate(document, requests);
     let components = &mut document["components"];
-    components["responses"] = COMMON.iter().map(shared).collect::<Map<_, _>>().into();
+    let shared = [Errors::Own, Errors::OpenAi].into_iter().flat_map(|errors| {
+        COMMON.iter().filter(move |it| errors.has(it.status)).map(move |it| errors.shared(it))
+    });
+    components["responses"] = shared.collect::<Map<_, _>>().into();
     components["headers"] = json!({
         "RequestId": {
             "description": "Id of the request, as in the node's log.",
@@ -191,11 +194,14 @@ fn nullable(value: &mut Value) {
     }
 }
 
-/// The operation's name: what a call over a socket names it by.
+/// The operation's name: what a call over a socket names it by. Below `/v1`, where a call is named
+/// by verb and path, one thing of a list has the name of the list and its parameter's.
 fn name(path: &str) -> String {
+    let is_own = !path.starts_with("/v1/");
     let path = path.strip_prefix("/api/v1").unwrap_or(path);
-    let parts = path.split('/').filter(|part| !part.is_empty() && !part.starts_with('{'));
-    parts.collect::<Vec<_>>().join(".")
+    let parts = path.split('/').filter(|part| !part.is_empty());
+    let parts = parts.filter(|part| !is_own || !part.starts_with('{'));
+    parts.map(|part| part.trim_matches(['{', '}'])).collect::<Vec<_>>().join(".")
 }
 
 fn tag<'a>(path: &str, tags: &'a [(&str, &str)]) -> &'a str {
@@ -211,8 +217,57 @@ fn is_used(document: &Value, tag: &Value) -> bool {
     operations.any(|operation| operation["tags"][0] == *tag)
 }
 
+/// In which shape an operation tells errors.
+#[derive(Clone, Copy, PartialEq)]
+enum Errors {
+    Own,
+    /// Below `/v1`.
+    OpenAi,
+}
+
+impl Errors {
+    fn of(path: &str) -> Self {
+        if path.starts_with("/v1/") { Self::OpenAi } else { Self::Own }
+    }
+
+    /// Whether there are errors of this status: OpenAI knows no 422.
+    fn has(self, status: &str) -> bool {
+        self == Self::Own || status != "422"
+    }
+
+    fn name(self, common: &Common) -> String {
+        match self {
+            Self::Own => common.name.to_owned(),
+            Self::OpenAi => format!("OpenAi{}", common.name),
+        }
+    }
+
+    fn content(self) -> Value {
+        let name = match self {
+            Self::Own => "ApiError",
+            Self::OpenAi => "OpenAiError",
+        };
+        let reference = format!("#/components/schemas/{name}");
+        json!({ "application/json": { "schema": { "$ref": reference } } })
+    }
+
+    fn shared(self, common: &Common) -> (String, Value) {
+        let response = json!({
+            "description": common.description,
+            "headers": headers(common.status),
+            "content": self.content(),
+        });
+        (self.name(common), response)
+    }
+}
+
 /// Completes one operation; tells the schema of its body, if it has one.
-fn complete_operation(operation: &mut Value, class: Option<Class>, name: String) -> Option<Value> {
+fn complete_operation(
+    operation: &mut Value,
+    class: Option<Class>,
+    name: String,
+    errors: Errors,
+) -> Option<Value> {
     operation["operationId"] = name.into();
     let token = json!({ "token": [] });
     let (class_name, security) = match class {
@@ -240,10 +295,12 @@ fn complete_operation(operation: &mut Value, class: Option<Class>, name: String)
     };
     if let Some(responses) = operation["responses"].as_object_mut() {
         for (status, response) in responses.iter_mut() {
-            complete_response(status, response);
+            complete_response(status, response, errors);
         }
-        for common in COMMON.iter().filter(|common| is_met(&common.when)) {
-            let shared = json!({ "$ref": format!("#/components/responses/{}", common.name) });
+        let is_met = |common: &&Common| is_met(&common.when) && errors.has(common.status);
+        for common in COMMON.iter().filter(is_met) {
+            let reference = format!("#/components/responses/{}", errors.name(common));
+            let shared = json!({ "$ref": reference });
             responses.entry(common.status).or_insert(shared);
         }
     }
@@ -259,13 +316,17 @@ fn unwrap_optional(schema: &mut Value) {
     }
 }
 
-fn complete_response(status: &str, response: &mut Value) {
+fn complete_response(status: &str, response: &mut Value, errors: Errors) {
     if response["description"].as_str().is_none_or(str::is_empty) {
         response["description"] = "OK".into();
     }
     response["headers"] = headers(status);
+    // Events come one by one, and a schema would be of each or of all: readers differ.
+    if let Some(Value::Object(stream)) = response.pointer_mut("/content/text~1event-stream") {
+        stream.remove("schema");
+    }
     if status.starts_with(['4', '5']) && response.get("content").is_none() {
-        response["content"] = error();
+        response["content"] = errors.content();
     }
 }
 
@@ -276,19 +337,6 @@ fn headers(status: &str) -> Value {
         headers["retry-after"] = reference("RetryAfter");
     }
     headers
-}
-
-fn error() -> Value {
-    json!({ "application/json": { "schema": { "$ref": "#/components/schemas/ApiError" } } })
-}
-
-fn shared(common: &Common) -> (String, Value) {
-    let response = json!({
-        "description": common.description,
-        "headers": headers(common.status),
-        "content": error(),
-    });
-    (common.name.to_owned(), response)
 }
 
 /// Says of every object in requests that other keys are ignored, whatever JSON they hold.

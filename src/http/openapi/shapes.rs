@@ -33,6 +33,38 @@ pub(in crate::http) struct ApiError {
     request_id: String,
 }
 
+/// Every error below `/v1`, as OpenAI's clients read it.
+#[derive(Debug, ToSchema)]
+pub(in crate::http) struct OpenAiError {
+    /// What is wrong.
+    error: OpenAiErrorBody,
+}
+
+/// What is wrong.
+#[derive(Debug, ToSchema)]
+#[schema(examples(json!({
+    "message": "n is 2; one answer is made for each request",
+    "type": "invalid_request_error",
+    "param": "n",
+    "code": "unsupported_value",
+})))]
+pub(in crate::http) struct OpenAiErrorBody {
+    /// In words.
+    message: String,
+    /// The family of the error.
+    #[schema(pattern = "^[a-z_]+_error$")]
+    r#type: String,
+    /// The parameter at fault.
+    #[schema(required)]
+    param: Option<String>,
+    /// For programs: OpenAI's code where it has one, otherwise the code word of this node.
+    #[schema(pattern = "^[A-Za-z][A-Za-z0-9_]*$")]
+    code: String,
+    /// Of a refusal of the gates: their receipt. Absent otherwise.
+    #[schema(value_type = AnyJson, required = false)]
+    bizra: serde_json::Value,
+}
+
 /// An envelope of version 2.0: a header, the signature over it, and the payload that the header
 /// names by its hash.
 #[derive(Debug, ToSchema)]
@@ -116,6 +148,9 @@ pub(in crate::http) struct Receipts {
     input: Option<Receipt>,
     /// Of the system text.
     system: Option<Receipt>,
+    /// Of what was said before the prompt; absent if nothing was.
+    #[schema(required = false)]
+    history: Option<Receipt>,
     /// Of the answer.
     output: Option<Receipt>,
 }

@@ -7,6 +7,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, FORWARDED, HOST, HeaderName, OR
 use hyper::{HeaderMap, Request};
 use tower::ServiceExt;
 
+use crate::http::openai::told::Shape;
 use crate::http::server::Peer;
 use crate::http::ws::method::Operation;
 
@@ -52,6 +53,8 @@ impl Client {
         let json = hyper::header::HeaderValue::from_static("application/json");
         request.headers_mut().insert(CONTENT_TYPE, json);
         request.extensions_mut().insert(self.peer);
+        // Errors of a socket have one shape, whatever was called.
+        request.extensions_mut().insert(Shape::Own);
         let answer = self.operations.clone().oneshot(request).await;
         answer.unwrap_or_else(|never: std::convert::Infallible| match never {})
     }

@@ -120,7 +120,7 @@ async fn a_call_is_answered_as_over_http() {
     for method in ["inference.generate", "POST /inference/generate"] {
         let answer = socket.call(method, generate.clone()).await.unwrap();
         assert_eq!(answer["completion_tokens"], 3);
-        assert_eq!(answer["envelope"], json!({ "id": "pci_01" }));
+        assert_eq!(answer["envelope"], crate::stream::envelope());
     }
     let text = socket.call("metrics", Value::Null).await.unwrap();
     assert!(text.as_str().unwrap().contains("ws_clients 1"), "{text}");
@@ -143,6 +143,24 @@ async fn a_call_is_answered_as_over_http() {
         (&json!("INFERENCE_UNAVAILABLE"), &json!(503))
     );
     assert_eq!(answer["retry_after"], 1);
+}
+
+#[tokio::test]
+async fn what_openais_clients_call_is_called_too_and_refused_in_the_shape_of_sockets() {
+    let host = host().await;
+    let mut socket = host.welcomed().await;
+    let method = "POST /v1/chat/completions";
+    let asking = json!({ "messages": [{ "role": "user", "content": "count" }] });
+    let answer = socket.call(method, asking).await.unwrap();
+    assert_eq!(answer["object"], "chat.completion");
+    let frame = json!({ "type": "call", "method": method, "params": { "messages": [] } });
+    let refused = socket.ask(frame).await;
+    assert_eq!((&refused["code"], &refused["status"]), (&json!("INVALID_FIELD"), &json!(400)));
+    assert_eq!((&refused["details"], refused["message"].is_string()), (&json!("$.messages"), true));
+    let messages = json!([{ "role": "user", "content": "count" }]);
+    let params = json!({ "messages": messages, "stream": true });
+    let streamed = socket.ask(json!({ "type": "call", "method": method, "params": params })).await;
+    assert_eq!(streamed["code"], "STREAM_OVER_CALL");
 }
 
 #[tokio::test]
@@ -181,7 +199,7 @@ async fn generated_text_comes_in_pieces_and_the_proof_comes_last() {
         }
     };
     assert_eq!(done["type"], "done");
-    assert_eq!((&done["text"], &done["envelope"]), (&json!(text), &json!({ "id": "pci_01" })));
+    assert_eq!((&done["text"], &done["envelope"]), (&json!(text), &crate::stream::envelope()));
     assert_eq!(text, "one \u{6f22}\n\ndata: three");
 
     for (prompt, code, tokens) in [
