@@ -8,12 +8,15 @@
 pub mod domain {
     pub mod audit;
     pub mod bytes;
+    pub mod consensus;
     pub mod constitution;
     pub mod digest;
     pub mod envelope;
     pub mod fate;
     pub mod fault;
+    pub mod federation;
     pub mod gate;
+    pub mod gossip;
     pub mod hardware;
     pub mod harm;
     pub mod id;
@@ -41,9 +44,11 @@ pub mod messages {
     pub mod addr;
     pub mod audit;
     pub mod backend;
+    pub mod consensus;
     pub mod envelope;
     pub mod event;
     pub mod gate_chain;
+    pub mod gossip;
     pub mod http;
     pub mod identity;
     pub mod inference_router;
@@ -55,8 +60,10 @@ pub mod messages {
 pub mod actors {
     pub mod audit;
     pub mod backend;
+    pub mod consensus;
     pub mod envelope;
     pub mod gate_chain;
+    pub mod gossip;
     pub mod http;
     pub mod identity;
     pub mod inference_router;
@@ -114,6 +121,7 @@ pub mod http {
     mod docs;
     mod envelope;
     pub mod error;
+    mod federation;
     mod gates;
     mod guarded;
     mod health;
@@ -150,6 +158,7 @@ pub mod cli {
     mod doctor;
     pub mod envelope;
     pub mod error;
+    mod federation;
     mod generate;
     pub mod identity;
     mod manual;

@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 
 mod actors;
 mod events;
+mod federation;
 mod gates;
 mod http;
 mod inference;
@@ -18,6 +19,7 @@ mod proofs;
 mod sockets;
 
 pub use actors::{ActorLabel, AddrMeter, HandleLabels, RestartLabels};
+pub use federation::{FederationMeter, OutcomeLabel};
 pub use gates::{GateLabels, GateMeter};
 pub use http::{AnswerLabels, HttpLabels};
 pub(crate) use inference::Work;
@@ -35,6 +37,7 @@ struct Inner {
     registry: Registry,
     actors: actors::Families,
     events: events::Families,
+    federation: FederationMeter,
     gates: gates::Families,
     http: http::Families,
     inference: inference::Families,
@@ -57,15 +60,25 @@ impl Metrics {
         let actors = actors::Families::register(registry.sub_registry_with_prefix("actor"));
         let gates = gates::Families::register(registry.sub_registry_with_prefix("gate"));
         let events = events::Families::register(registry.sub_registry_with_prefix("events"));
+        let federation = federation::register(&mut registry);
         let http = http::Families::register(registry.sub_registry_with_prefix("http"));
         let inference =
             inference::Families::register(registry.sub_registry_with_prefix("inference"));
         let proofs = proofs::Families::register(&mut registry);
         let sockets = sockets::Families::register(registry.sub_registry_with_prefix("ws"));
         let sources = process::register(&mut registry);
-        let inner =
-            Inner { registry, actors, events, gates, http, inference, proofs, sockets, sources };
-        Self(Arc::new(inner))
+        Self(Arc::new(Inner {
+            registry,
+            actors,
+            events,
+            federation,
+            gates,
+            http,
+            inference,
+            proofs,
+            sockets,
+            sources,
+        }))
     }
 
     /// Every metric in the OpenMetrics text format.

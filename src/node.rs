@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::actor::Failure;
-use crate::actors::{audit, backend, envelope, gate_chain, http, identity, inference_router};
+use crate::actors::{
+    audit, backend, consensus, envelope, gate_chain, gossip, http, identity, inference_router,
+};
 use crate::adapters::audit::{AuditError, AuditLog, FileLimits};
 use crate::adapters::constitution_file::{ConstitutionFileError, read};
 use crate::adapters::keystore::{Keystore, KeystoreError};
@@ -23,6 +25,7 @@ use crate::address_file::{self, Told};
 use crate::clock;
 use crate::config::{self, AuthMode, Config};
 use crate::domain::constitution::Constitution;
+use crate::domain::federation::Bounds;
 use crate::domain::inference::{Tier, request};
 use crate::domain::passphrase::Passphrase;
 use crate::domain::replay::ReplayLimits;
@@ -222,6 +225,7 @@ pub async fn start_with(
     let metrics = watched(&config, &store);
     let events = Events::new(metrics.events_missed());
     events.announce([Topic::Actors, Topic::Inference, Topic::Envelopes]);
+    events.announce([Topic::Federation, Topic::Consensus]);
     let plan = Plan::new(&config.supervisor, drain, &metrics, &events);
     let supervisor = Root::address(&metrics);
 
@@ -269,6 +273,22 @@ pub async fn start_with(
     inference_children.push(router_child);
     let inference_child = plan.group(plan::INFERENCE, Strategy::OneForOne, inference_children);
 
+    let port = config.gossip.port;
+    let solo = gossip::Gossip { port, events: events.clone(), meter: metrics.federation() };
+    let (gossip_child, gossip) = plan.actor(gossip::NAME, move || solo.clone());
+
+    let decider = consensus::Consensus {
+        identity: identity.clone(),
+        gates: gate_chain.clone(),
+        store: Arc::clone(&store),
+        seat: Arc::default(),
+        bounds: Bounds::default(),
+        now_ms: clock::now_ms,
+        events: events.clone(),
+        meter: metrics.federation(),
+    };
+    let (consensus_child, consensus) = plan.actor(consensus::NAME, move || decider.clone());
+
     let record = Arc::new(AuditLog::new(&data_dir, FileLimits::default(), clock::now_ms));
     // Once here, since a record that is damaged is not mended by starting its actor again.
     record.start()?;
@@ -285,6 +305,8 @@ pub async fn start_with(
         envelope,
         audit,
         inference,
+        gossip,
+        consensus,
         events: events.clone(),
     };
     let readiness = Readiness::default();
@@ -312,6 +334,8 @@ pub async fn start_with(
         gate_chain_child,
         envelope_child,
         inference_child,
+        gossip_child,
+        consensus_child,
         audit_child,
         http_child,
     ];

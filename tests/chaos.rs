@@ -66,6 +66,33 @@ async fn seals(client: Client, seen: Arc<Seen>) -> Vec<Value> {
     acknowledged
 }
 
+/// Fewer than are kept; then the same ones are proposed again.
+const PROPOSALS_MAX: usize = 400;
+
+/// Returns what was proposed and acknowledged: the first answer to each.
+async fn proposes(client: Client, seen: Arc<Seen>) -> Vec<Value> {
+    let mut acknowledged: Vec<Value> = Vec::new();
+    for number in (0..PROPOSALS_MAX).cycle() {
+        if !seen.goes_on() {
+            break;
+        }
+        let proposal = json!({
+            "pattern_id": format!("pat_{number}"), "pattern_embedding": [0.5],
+            "source_node": "ab".repeat(16), "confidence": 0.97,
+        });
+        let (status, proposed) = client.post("/federation/propose", &proposal).await;
+        assert_eq!(status, 200, "{proposed}");
+        let is_fine = ["committed", "pending"].contains(&proposed["status"].as_str().unwrap());
+        assert!(is_fine, "{proposed}");
+        match acknowledged.get(number) {
+            None => acknowledged.push(proposed),
+            Some(first) if first["status"] == "committed" => assert_eq!(*first, proposed),
+            Some(_) => {}
+        }
+    }
+    acknowledged
+}
+
 async fn asks(client: Client, seen: Arc<Seen>) {
     while seen.goes_on() {
         let prompt = json!({ "prompt": "The", "max_tokens": 3, "tier": "edge", "temperature": 0 });
@@ -113,9 +140,10 @@ async fn a_node_under_load_survives_every_way_its_actors_can_fail() {
     let sealing = tokio::spawn(seals(client.clone(), seen.clone()));
     let asking = tokio::spawn(asks(client.clone(), seen.clone()));
     let reading = tokio::spawn(reads(client.clone(), seen.clone()));
+    let proposing = tokio::spawn(proposes(client.clone(), seen.clone()));
 
     let names: Vec<_> = tree(&node).await.into_iter().map(|info| info.name).collect();
-    assert!(names.len() >= 8, "{names:?}");
+    assert!(names.len() >= 10, "{names:?}");
     let mut drills = 0_u64;
     for _ in 0..2 {
         for name in &names {
@@ -134,7 +162,7 @@ async fn a_node_under_load_survives_every_way_its_actors_can_fail() {
     let is_settled = async {
         loop {
             let tree = tree(&node).await;
-            if tree.len() >= 8 && tree.iter().all(|info| info.state == ActorState::Running) {
+            if tree.len() >= 10 && tree.iter().all(|info| info.state == ActorState::Running) {
                 break tree;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -146,6 +174,7 @@ async fn a_node_under_load_survives_every_way_its_actors_can_fail() {
     asking.await.unwrap();
     reading.await.unwrap();
     let acknowledged = sealing.await.unwrap();
+    let proposed = proposing.await.unwrap();
 
     assert!(drills >= 40, "only {drills} drills were carried out");
     for info in &tree {
@@ -161,6 +190,27 @@ async fn a_node_under_load_survives_every_way_its_actors_can_fail() {
         let (_, again) = client.post("/pci/envelope/verify?consume=true", envelope).await;
         assert_eq!(again["code"], "RejectReplay", "{again}");
     }
+    // Every proposal that was acknowledged is decided, once, and heights have no gap.
+    let mut heights = std::collections::BTreeSet::new();
+    for proposed in &proposed {
+        let path = format!("/federation/proposals/{}", proposed["proposal_id"].as_str().unwrap());
+        let is_decided = async {
+            loop {
+                let (_, record) = client.get(&path).await;
+                if record["status"] != "pending" {
+                    break record;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let record = tokio::time::timeout(60 * SECOND, is_decided).await.unwrap();
+        assert_eq!(record["status"], "committed", "{record}");
+        if proposed["status"] == "committed" {
+            assert_eq!(record["height"], proposed["height"], "{record}");
+        }
+        assert!(heights.insert(record["height"].as_u64().unwrap()), "{record}");
+    }
+    assert!(!heights.is_empty() && heights.iter().copied().eq(1..=heights.len() as u64));
     drop(client);
     let has_returned = async {
         let metrics = tokio::runtime::Handle::current().metrics();

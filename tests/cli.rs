@@ -85,6 +85,10 @@ fn where_no_node_runs_every_command_says_so() {
         &["generate", "hi"],
         &["gates", "check", "hi"],
         &["identity", "sign", "hi"],
+        &["federation", "status"],
+        &["federation", "peers"],
+        &["federation", "proposals"],
+        &["federation", "proposal", "x", "--verify"],
         &["chaos", "--for", "1s"],
     ] {
         let (code, out, errors) = bizra(home.path(), &[&["--url", &url], args].concat());

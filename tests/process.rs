@@ -87,6 +87,145 @@ async fn what_was_acknowledged_survives_a_kill() {
     }
 }
 
+fn proposal(name: &str) -> Value {
+    json!({
+        "pattern_id": name, "pattern_embedding": [0.5, -0.25], "source_node": "ab".repeat(16),
+        "confidence": 0.97, "content": "Ask before you act.",
+    })
+}
+
+/// Every record that a node keeps.
+async fn records(client: &Client) -> Vec<Value> {
+    let mut records = Vec::new();
+    let mut query = String::new();
+    loop {
+        let (_, page) = client.get(&format!("/federation/proposals?limit=100{query}")).await;
+        for head in page["proposals"].as_array().unwrap() {
+            let id = head["proposal_id"].as_str().unwrap();
+            let (status, record) = client.get(&format!("/federation/proposals/{id}")).await;
+            assert_eq!(status, 200, "{record}");
+            records.push(record);
+        }
+        let Some(next) = page["next"].as_str() else { return records };
+        query = format!("&after={next}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_decided_survives_a_kill_and_heights_go_on_without_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut acknowledged: Vec<Value> = Vec::new();
+    for cycle in 0..8_u64 {
+        let mut process = Process::start(folder.path()).await;
+        let client = process.client();
+        let done = Arc::new(AtomicU64::new(0));
+        let proposers: Vec<_> = (0..4)
+            .map(|proposer| {
+                let (client, done) = (client.clone(), done.clone());
+                tokio::spawn(async move {
+                    let mut acknowledged = Vec::new();
+                    for number in 0..25 {
+                        let proposal = proposal(&format!("pat_{cycle}-{proposer}-{number}"));
+                        let Some(made) = ok(&client, "/federation/propose", &proposal).await else {
+                            break;
+                        };
+                        acknowledged.push(made);
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    acknowledged
+                })
+            })
+            .collect();
+        // Killed in the middle of decisions, however slow the machine is.
+        let is_deciding = async {
+            while done.load(Ordering::Relaxed) < 3 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(30 * SECOND, is_deciding).await.unwrap();
+        let moment = getrandom::u32().unwrap() % 60;
+        tokio::time::sleep(Duration::from_millis(u64::from(moment))).await;
+        process.child.kill().await.unwrap();
+        for proposer in proposers {
+            acknowledged.extend(proposer.await.unwrap());
+        }
+    }
+    let process = Process::start(folder.path()).await;
+    let client = process.client();
+    let is_decided = async {
+        loop {
+            let (_, status) = client.get("/federation/status").await;
+            if status["pending_count"] == 0 {
+                break status;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let status = tokio::time::timeout(30 * SECOND, is_decided).await.unwrap();
+    let records = records(&client).await;
+    let mut heights = std::collections::BTreeSet::new();
+    for record in &records {
+        let read = bizra_omega::domain::federation::Record::from_json(record).unwrap();
+        read.verify().unwrap();
+        assert!(heights.insert(read.height().unwrap()), "{record}");
+    }
+    assert!(heights.iter().copied().eq(1..=status["consensus_height"].as_u64().unwrap()));
+    for made in &acknowledged {
+        let is_it = |record: &&Value| record["proposal_id"] == made["proposal_id"];
+        let record = records.iter().find(is_it).unwrap_or_else(|| panic!("{made} was lost"));
+        if made["status"] == "committed" {
+            assert_eq!(record["height"], made["height"], "{made} was decided twice");
+        }
+    }
+    assert!(acknowledged.len() >= 24, "{}", acknowledged.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_proposes_and_checks_what_was_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path()).await;
+    let url = format!("http://{}", process.address);
+    let bizra = |args: &[&str]| {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        let (url, dir) = (url.clone(), folder.path().to_owned());
+        async move {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let (code, out, errors) = live::bizra(&dir, Some(&url), &args).await;
+            (code, format!("{out}{errors}"))
+        }
+    };
+    let file = folder.path().join("pattern.json");
+    std::fs::write(&file, proposal("pat_1").to_string()).unwrap();
+    let (code, text) = bizra(&["federation", "status"]).await;
+    assert!(code == 0 && text.contains("solo") && text.contains("connected"), "{text}");
+    let (code, text) = bizra(&["federation", "peers"]).await;
+    assert!(code == 0 && text.lines().count() == 1, "{text}");
+    let propose = ["federation", "propose", file.to_str().unwrap()];
+    let (code, text) = bizra(&[&propose[..], &["--json"]].concat()).await;
+    let proposed: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &proposed["height"]), (0, &json!(1)));
+    let id = proposed["proposal_id"].as_str().unwrap();
+    let (code, text) = bizra(&["federation", "proposals"]).await;
+    assert!(code == 0 && text.contains("committed") && text.contains(id), "{text}");
+    let (code, text) = bizra(&["federation", "proposal", id, "--verify"]).await;
+    assert!(code == 0 && text.contains("valid") && text.contains("true"), "{text}");
+    // As a file, where no node is: whole, then with a letter of the content changed.
+    let (code, record) = bizra(&["federation", "proposal", id, "--json"]).await;
+    assert_eq!(code, 0);
+    let kept = folder.path().join("record.json");
+    for (text, expected) in [(record.clone(), 0), (record.replace("Ask", "Act"), 1)] {
+        std::fs::write(&kept, text).unwrap();
+        let (code, text) = bizra(&["federation", "verify", kept.to_str().unwrap()]).await;
+        assert_eq!(code, expected, "{text}");
+    }
+    std::fs::write(&file, proposal("AKIAQX7C5WTRB3DKM2LF").to_string()).unwrap();
+    let (code, text) = bizra(&propose).await;
+    assert!(code == 1 && text.contains("harm"), "{text}");
+    std::fs::write(&file, "{").unwrap();
+    assert_eq!(bizra(&propose).await.0, 2);
+    assert_eq!(bizra(&["federation", "proposal", "x"]).await.0, 1);
+}
+
 /// Ten thousand live envelopes of one sender are the most that are remembered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sender_with_a_full_window_is_refused_and_others_are_not() {

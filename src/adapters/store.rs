@@ -1,5 +1,5 @@
-//! The embedded store: the log of envelopes made here, the replay window, and the standings of
-//! senders.
+//! The embedded store: the log of envelopes made here, the replay window, the standings of senders,
+//! and proposals with their decisions.
 //!
 //! One thread writes. It takes what waits, at most 256 operations, into one transaction,
 //! so that many callers share the cost of one flush to disk; a lone operation waits for nobody.
@@ -7,7 +7,7 @@
 //! store only reads: what a disk accepts after a failed flush is not known.
 //!
 //! The log is never shortened, so it ends where the disk does. Before that, when less is free than a
-//! floor, envelopes are refused while nonces are still written, whose number is bounded.
+//! floor, envelopes and proposals are refused while nonces are still written, whose number is bounded.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -25,10 +25,12 @@ use crate::domain::envelope::{EnvelopeId, Head, Page};
 use crate::domain::replay::Nonce;
 
 mod log;
+mod proposals;
 mod replay;
 mod standings;
 mod writer;
 
+pub use proposals::{Decided, Decisions, Kept};
 use writer::{Job, Op, Outcome, Waiting, write_all};
 
 /// Name of the file in the data directory.
@@ -37,7 +39,7 @@ const FILE: &str = "node.redb";
 /// Operations in one transaction: some milliseconds of work, well over what waits in practice.
 const BATCH_MAX: usize = 256;
 
-/// Bytes of envelopes in one transaction, unless a single one is larger.
+/// Bytes of envelopes and proposals in one transaction, unless a single one is larger.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// Operations that wait for the writer; a few batches.
@@ -67,7 +69,9 @@ pub enum StoreError {
     #[error("store is busy: {WAITING_MAX} operations wait already")]
     Busy,
     /// So little of the disk is free that the log may not grow.
-    #[error("{free} bytes of the disk are free; below {free_min} no envelope is made")]
+    #[error(
+        "{free} bytes of the disk are free; below {free_min} no envelope is made and no proposal taken"
+    )]
     DiskFull {
         /// Bytes that are free.
         free: u64,

@@ -92,6 +92,9 @@ pub(super) enum Command {
     /// Make, change and guard keys, sign and verify
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// Show what the node knows of others, propose patterns, check decisions
+    #[command(subcommand)]
+    Federation(FederationCommand),
     /// Make actors of a running node fail and measure what callers notice
     Chaos(ChaosArgs),
     /// Look at this machine, the data directory and the configuration, and say which model fits and
@@ -339,6 +342,42 @@ pub(super) enum KeystoreCommand {
         /// A file with the new passphrase [default: asked for on the terminal]
         #[arg(long, value_name = "FILE")]
         new_passphrase_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FederationCommand {
+    /// Print how the node takes part, and how far the decisions are
+    Status,
+    /// List the other nodes that are known
+    Peers,
+    /// Put a pattern to the vote; exit code 1 if it is refused
+    Propose {
+        /// A JSON file with pattern_id, pattern_embedding, source_node, confidence and perhaps
+        /// content; - is standard input
+        file: PathBuf,
+    },
+    /// List what was proposed, newest first
+    Proposals {
+        /// Most entries, at most 100
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+        /// Only those after this one: the last of the page before
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+    },
+    /// Print what became of a proposal
+    Proposal {
+        /// prop_ and 64 hexadecimal digits
+        id: String,
+        /// Check the decision here: signatures, receipt, certificate; exit code 1 if one is broken
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Check a decision without a node; exit code 1 if it does not hold
+    Verify {
+        /// A file with a certificate, or with what proposal printed with --json; - is standard input
+        file: PathBuf,
     },
 }
 

@@ -14,8 +14,8 @@ use crate::cli::bizra::{
 use crate::cli::chaos::{self, Plan};
 use crate::cli::client::{CliError, Client, Target};
 use crate::cli::{
-    audit, constitution, doctor, envelope, generate, identity, manual, printable, replay, show,
-    token,
+    audit, constitution, doctor, envelope, federation, generate, identity, manual, printable,
+    replay, show, token,
 };
 use crate::domain::fault::Fault;
 use crate::domain::inference::recorded::Asked;
@@ -75,6 +75,7 @@ async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Resu
         Command::Gates(command) => gates(command, &target.client()?, say).await,
         Command::Constitution(command) => constitution(command, target, say).await,
         Command::Identity(command) => identity::run(command, target, say).await,
+        Command::Federation(command) => federation::run(command, target, say).await,
         Command::Chaos(args) => drill(args, target, say).await,
         Command::Doctor(args) => doctor::run(&args, target, say).await,
         Command::Completions(args) => manual::completions(&args, say),
@@ -264,7 +265,7 @@ pub(super) fn text_or_input(text: String) -> Result<String, CliError> {
     if text == "-" { read_text(Path::new("-")) } else { Ok(text) }
 }
 
-fn read_text(path: &Path) -> Result<String, CliError> {
+pub(super) fn read_text(path: &Path) -> Result<String, CliError> {
     let name =
         if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() };
     let mut bytes = Vec::new();

@@ -103,6 +103,15 @@ pub fn envelopes(answer: &Value) -> String {
     shown
 }
 
+/// The members called `keys` of each item, a line each below `header`.
+pub(super) fn rows(items: &Value, header: &[&str], keys: &[&str]) -> String {
+    let mut rows = vec![header.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()];
+    for item in items.as_array().into_iter().flatten() {
+        rows.push(keys.iter().map(|key| plain(&item[*key])).collect());
+    }
+    table(&rows)
+}
+
 /// The models that were seen.
 pub fn models(answer: &Value) -> String {
     let header = ["MODEL", "TIER", "BACKEND", "WEIGHTS", "FORMAT", "CONTEXT", "AVAILABLE", "NOTE"];
@@ -212,7 +221,7 @@ pub fn table(rows: &[Vec<String>]) -> String {
 }
 
 /// A value without quotes; what a terminal would obey is escaped, nothing for null.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     let text = match value {
         Value::Null => return String::new(),
         Value::String(text) => text.clone(),

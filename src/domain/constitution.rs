@@ -155,6 +155,20 @@ impl Constitution {
             .map(|rule| rule.penalty)
     }
 
+    /// The first strict rule about proposals that so many votes of so many validators do not satisfy.
+    pub fn broken_by_votes(&self, votes: usize, validators: usize) -> Option<&Rule> {
+        // A few hundred at most, which doubles hold exactly.
+        #[expect(clippy::cast_precision_loss, reason = "counts of votes are small")]
+        let share = votes as f64 / validators.max(1) as f64;
+        let share = Score::try_from(share.min(1.0)).unwrap_or(Score::ZERO);
+        self.rules().iter().find(|rule| {
+            rule.target == Target::Proposal
+                && rule.metric == Metric::Quorum
+                && rule.enforcement == Enforcement::Strict
+                && !rule.comparator.holds(share, rule.threshold)
+        })
+    }
+
     /// Whether this document may follow `before`: its version is higher, or it is the same.
     ///
     /// # Errors

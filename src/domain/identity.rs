@@ -27,6 +27,12 @@ const ROTATION_TAG: &[u8] = b"bizra-pci-rotation-v1:";
 /// Put before a rotation record when the new key signs it.
 const ROTATION_PROOF_TAG: &[u8] = b"bizra-pci-rotation-proof-v1:";
 
+/// Put before a proposal in its canonical form when its proposer signs it.
+const PROPOSAL_TAG: &[u8] = b"bizra-fed-proposal-v1:";
+
+/// Put before a decision in its canonical form when a validator votes for it.
+const VOTE_TAG: &[u8] = b"bizra-fed-vote-v1:";
+
 /// The one encoding of the neutral element that a computed point can have.
 const IDENTITY_POINT: [u8; 32] = {
     let mut bytes = [0; 32];
@@ -230,6 +236,10 @@ pub enum KeyUse {
     Rotation,
     /// A rotation record by the key in its place, after its tag.
     RotationProof,
+    /// A proposal by its proposer, in its canonical form, after its tag.
+    Proposal,
+    /// A decision by a validator, in its canonical form, after its tag.
+    Vote,
 }
 
 impl KeyUse {
@@ -243,6 +253,8 @@ impl KeyUse {
             Self::Approval => APPROVAL_TAG,
             Self::Rotation => ROTATION_TAG,
             Self::RotationProof => ROTATION_PROOF_TAG,
+            Self::Proposal => PROPOSAL_TAG,
+            Self::Vote => VOTE_TAG,
         };
         then(&[tag, message].concat())
     }

@@ -15,6 +15,7 @@ use crate::domain::inference::request::RequestError;
 use crate::domain::inference::{InferenceError, is_context_full};
 use crate::domain::reject::RejectCode;
 use crate::messages::addr::CallError;
+use crate::messages::consensus::ConsensusError;
 use crate::messages::gate_chain::ReloadError;
 use crate::messages::supervisor::DrillError;
 
@@ -275,6 +276,28 @@ impl From<SealError> for ApiError {
     }
 }
 
+impl From<ConsensusError> for ApiError {
+    fn from(error: ConsensusError) -> Self {
+        match error {
+            ConsensusError::Refused { code, reason } => {
+                Self::forbidden("REFUSED_BY_GATES", reason).details(code.as_str())
+            }
+            ConsensusError::DiskFull(reason) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "DISK_FULL", reason)
+                    .details(RejectCode::RejectQuota.as_str())
+            }
+            ConsensusError::Crowded { .. } => {
+                Self::unavailable("PROPOSALS_WAITING", error.to_string())
+            }
+            ConsensusError::Unavailable(inner) => Self::unavailable(
+                "CONSENSUS_UNAVAILABLE",
+                "proposals cannot be dealt with at present",
+            )
+            .because(inner),
+        }
+    }
+}
+
 impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         let code = match error {
@@ -389,6 +412,14 @@ mod tests {
             (SealError::Invalid(text()).into(), 400, "INVALID_ENVELOPE"),
             (SealError::Unavailable(text()).into(), 503, "ENVELOPE_UNAVAILABLE"),
             (SealError::Full(text()).into(), 507, "DISK_FULL"),
+            (
+                ConsensusError::Refused { code: RejectCode::RejectGateRate, reason: text() }.into(),
+                403,
+                "REFUSED_BY_GATES",
+            ),
+            (ConsensusError::DiskFull(text()).into(), 507, "DISK_FULL"),
+            (ConsensusError::Crowded { max: 1 }.into(), 503, "PROPOSALS_WAITING"),
+            (ConsensusError::Unavailable(text()).into(), 503, "CONSENSUS_UNAVAILABLE"),
             (InferenceError::Unavailable(text()).into(), 503, "INFERENCE_UNAVAILABLE"),
             (InferenceError::Busy.into(), 503, "INFERENCE_BUSY"),
             (too_long(9).into(), 400, "PROMPT_TOO_LONG"),
@@ -442,6 +473,7 @@ mod tests {
         for error in [
             ApiError::from(IdentityError::Store(secret.clone())),
             ApiError::from(SealError::Unavailable(secret.clone())),
+            ApiError::from(ConsensusError::Unavailable(secret.clone())),
             ApiError::from(InferenceError::Failed(secret.clone())),
             ApiError::internal(secret.clone()),
         ] {

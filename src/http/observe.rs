@@ -248,6 +248,8 @@ mod tests {
                 envelope: nobody(&metrics),
                 audit: nobody(&metrics),
                 inference: nobody(&metrics),
+                gossip: nobody(&metrics),
+                consensus: nobody(&metrics),
                 events: Events::new(metrics.events_missed()),
             },
             metrics,

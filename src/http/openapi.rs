@@ -8,6 +8,7 @@ mod bounds;
 mod complete;
 pub(super) mod example;
 pub(super) mod forms;
+pub(super) mod proposals;
 pub(super) mod shapes;
 
 use serde_json::Value;
@@ -16,8 +17,8 @@ use utoipa::OpenApi;
 use crate::http::limits::Limits;
 use crate::http::router::ROUTES;
 use crate::http::{
-    actors, constitution, docs, envelope, gates, health, identity, inference, metrics, openai,
-    status, token, ws,
+    actors, constitution, docs, envelope, federation, gates, health, identity, inference, metrics,
+    openai, status, token, ws,
 };
 
 /// Every operation. One that is missing here fails `tests/openapi.rs`.
@@ -53,6 +54,11 @@ use crate::http::{
         envelope::verify,
         envelope::find,
         envelope::log,
+        federation::status,
+        federation::peers,
+        federation::propose,
+        federation::list,
+        federation::find,
         gates::check,
         inference::generate,
         inference::models,

@@ -13,8 +13,8 @@ use crate::http::error::ApiError;
 use crate::http::observe::observe;
 use crate::http::server::Peer;
 use crate::http::{
-    actors, audit, body, constitution, docs, envelope, gates, health, identity, inference, metrics,
-    openai, status, token, ws,
+    actors, audit, body, constitution, docs, envelope, federation, gates, health, identity,
+    inference, metrics, openai, status, token, ws,
 };
 use crate::messages::addr::Deadline;
 
@@ -53,11 +53,16 @@ pub(super) const IDENTITY_SIGN: &str = "/api/v1/identity/sign";
 pub(super) const ENVELOPE_CREATE: &str = "/api/v1/pci/envelope/create";
 pub(super) const ENVELOPE: &str = "/api/v1/pci/envelope/{id}";
 pub(super) const ENVELOPES: &str = "/api/v1/pci/envelopes";
+pub(super) const FEDERATION_STATUS: &str = "/api/v1/federation/status";
+pub(super) const FEDERATION_PEERS: &str = "/api/v1/federation/peers";
+pub(super) const PROPOSALS: &str = "/api/v1/federation/proposals";
+pub(super) const PROPOSAL: &str = "/api/v1/federation/proposals/{id}";
+pub(super) const PROPOSE: &str = "/api/v1/federation/propose";
 pub(super) const TOKEN_ROTATE: &str = "/api/v1/token/rotate";
 pub(super) const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 33] = [
+pub const ROUTES: [(&str, Class); 38] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -77,6 +82,10 @@ pub const ROUTES: [(&str, Class); 33] = [
     (TIER, Class::Read),
     (OPENAI_MODELS, Class::Read),
     (OPENAI_MODEL, Class::Read),
+    (FEDERATION_STATUS, Class::Read),
+    (FEDERATION_PEERS, Class::Read),
+    (PROPOSALS, Class::Read),
+    (PROPOSAL, Class::Read),
     (GENERATE, Class::Act),
     (OPENAI_CHAT, Class::Act),
     (OPENAI_COMPLETIONS, Class::Act),
@@ -87,6 +96,7 @@ pub const ROUTES: [(&str, Class); 33] = [
     (IDENTITY_ROTATE, Class::Privileged),
     (IDENTITY_SIGN, Class::Privileged),
     (ENVELOPE_CREATE, Class::Privileged),
+    (PROPOSE, Class::Privileged),
     (CONSTITUTION_RELOAD, Class::Privileged),
     (ENVELOPES, Class::Privileged),
     (TOKEN_ROTATE, Class::Privileged),
@@ -143,6 +153,10 @@ fn read() -> Router<App> {
         .route(TIER, post(inference::tier))
         .route(OPENAI_MODELS, get(openai::models::list))
         .route(OPENAI_MODEL, get(openai::models::find))
+        .route(FEDERATION_STATUS, get(federation::status))
+        .route(FEDERATION_PEERS, get(federation::peers))
+        .route(PROPOSALS, get(federation::list))
+        .route(PROPOSAL, get(federation::find))
 }
 
 fn act() -> Router<App> {
@@ -160,6 +174,7 @@ fn privileged() -> Router<App> {
         .route(IDENTITY_ROTATE, post(identity::rotate))
         .route(IDENTITY_SIGN, post(identity::sign))
         .route(ENVELOPE_CREATE, post(envelope::create))
+        .route(PROPOSE, post(federation::propose))
         .route(CONSTITUTION_RELOAD, post(constitution::reload))
         .route(ENVELOPES, get(envelope::log))
         .route(TOKEN_ROTATE, post(token::rotate))

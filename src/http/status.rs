@@ -16,6 +16,7 @@ use crate::http::health::is_inference_ready;
 use crate::http::openapi::forms::{ActorStateName, DigestHex, NodeIdHex, PublicKeyHex};
 use crate::http::router;
 use crate::messages::gate_chain::GateChainMsg;
+use crate::messages::gossip::GossipMsg;
 use crate::messages::identity::IdentityMsg;
 use crate::messages::supervisor::SupervisorMsg;
 
@@ -47,7 +48,7 @@ pub(super) struct Status {
     identity_initialized: bool,
     /// Whether a prompt would be answered now.
     inference_ready: bool,
-    /// Whether this node has joined others. It opens no socket to others yet.
+    /// Whether a socket to other nodes is open.
     federation_connected: bool,
     /// The version of the constitution in force.
     #[schema(required, example = "1.0.0")]
@@ -89,11 +90,12 @@ pub(super) async fn status(
     let data_dir = app.data_dir.clone();
     // Asking a file system that hangs must not hang the node.
     let free = tokio::task::spawn_blocking(move || free_bytes(&data_dir));
-    let (active, constitution, tree, inference_ready, free) = tokio::join!(
+    let (active, constitution, tree, inference_ready, view, free) = tokio::join!(
         app.roster.identity.call(deadline, |reply| IdentityMsg::Active { reply }),
         app.roster.gate_chain.call(deadline, |reply| GateChainMsg::Constitution { reply }),
         app.roster.supervisor.call(deadline, |reply| SupervisorMsg::Tree { reply }),
         is_inference_ready(&app, deadline),
+        app.roster.gossip.call(deadline, |reply| GossipMsg::View { reply }),
         tokio::time::timeout_at(deadline.instant(), free),
     );
     let (active, constitution) = (active.ok(), constitution.ok());
@@ -119,7 +121,7 @@ pub(super) async fn status(
         requests_served: served,
         identity_initialized: active.is_some(),
         inference_ready,
-        federation_connected: false,
+        federation_connected: view.is_ok_and(|view| view.is_connected),
         constitution_version: constitution.as_ref().map(|it| it.version().to_owned()),
         constitution_digest: constitution.as_ref().map(|it| it.digest().to_string()),
         data_dir_free_bytes: free.ok().and_then(Result::ok).flatten(),

@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::clock;
+use crate::domain::gossip::Mode;
 use crate::messages::addr::ActorName;
 
 /// Events of a topic that a slow subscriber may be behind before it loses the oldest. An event is
@@ -65,6 +66,10 @@ pub enum Event {
     Inference(InferenceEvent),
     /// An envelope was made or judged.
     Envelope(EnvelopeEvent),
+    /// The node's place among others changed.
+    Federation(FederationEvent),
+    /// A proposal was made or decided.
+    Consensus(ConsensusEvent),
 }
 
 impl Event {
@@ -74,6 +79,8 @@ impl Event {
             Self::Actor(_) => Topic::Actors,
             Self::Inference(_) => Topic::Inference,
             Self::Envelope(_) => Topic::Envelopes,
+            Self::Federation(_) => Topic::Federation,
+            Self::Consensus(_) => Topic::Consensus,
         }
     }
 }
@@ -178,6 +185,43 @@ pub enum EnvelopeEvent {
     Refused {
         /// The reject code's name.
         code: &'static str,
+    },
+}
+
+/// What became of the node's place among others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum FederationEvent {
+    /// The actor that looks after it came up.
+    Began {
+        /// How the node takes part.
+        mode: Mode,
+        /// Whether a socket to others is open.
+        connected: bool,
+        /// How many others are known.
+        peers: usize,
+    },
+}
+
+/// What became of a proposal. Neither its content nor its embedding is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum ConsensusEvent {
+    /// It passed the gates, is on disk, and is put to the vote.
+    Proposal {
+        /// Its id, as text.
+        proposal_id: String,
+        /// The pattern's name.
+        pattern_id: String,
+    },
+    /// It was decided, refused, or not decided in its time.
+    Decided {
+        /// Its id, as text.
+        proposal_id: String,
+        /// `committed`, `rejected` or `expired`.
+        status: &'static str,
+        /// Its number among the decisions, if it was committed.
+        height: Option<u64>,
     },
 }
 

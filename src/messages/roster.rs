@@ -2,9 +2,11 @@
 
 use crate::messages::addr::Addr;
 use crate::messages::audit::AuditMsg;
+use crate::messages::consensus::ConsensusMsg;
 use crate::messages::envelope::EnvelopeMsg;
 use crate::messages::event::Events;
 use crate::messages::gate_chain::GateChainMsg;
+use crate::messages::gossip::GossipMsg;
 use crate::messages::identity::IdentityMsg;
 use crate::messages::inference_router::InferenceMsg;
 use crate::messages::supervisor::SupervisorMsg;
@@ -24,6 +26,10 @@ pub struct Roster {
     pub audit: Addr<AuditMsg>,
     /// The way to an answer.
     pub inference: Addr<InferenceMsg>,
+    /// Who knows of other nodes.
+    pub gossip: Addr<GossipMsg>,
+    /// Who decides on proposals.
+    pub consensus: Addr<ConsensusMsg>,
     /// What happens in the node.
     pub events: Events,
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::actor::Actor;
 use crate::actors::backend::remote::RemoteBackend;
-use crate::actors::{audit, backend, envelope, gate_chain, http, identity, inference_router};
+use crate::actors::{
+    audit, backend, consensus, envelope, gate_chain, gossip, http, identity, inference_router,
+};
 use crate::config::{self, Ws};
 use crate::domain::restart::{Allowance, Backoff, ChildRules, GroupRules, Restart, Strategy};
 use crate::http::limits::SocketLimits;
@@ -24,6 +26,8 @@ const NAMES: &[&str] = &[
     INFERENCE,
     backend::edge::NAME,
     inference_router::NAME,
+    gossip::NAME,
+    consensus::NAME,
     audit::NAME,
     http::NAME,
 ];

@@ -21,6 +21,9 @@ fn method_of(path: &str) -> Method {
         "/models/{id}",
         "/envelopes",
         "/identity",
+        "/peers",
+        "/proposals",
+        "/proposals/{id}",
         "/ws",
         "/openapi.json",
         "/docs",
@@ -87,7 +90,7 @@ async fn a_foreign_name_or_page_is_refused_on_every_route_whoever_calls() {
         (Some("null"), false),
     ];
     let mut paths: Vec<&str> = ROUTES.iter().map(|(path, _)| *path).collect();
-    paths.extend(["/", "/none", "/api/v1/federation/status"]);
+    paths.extend(["/", "/none", "/api/v1/patterns"]);
     for (host, is_known) in hosts {
         for (origin, is_allowed) in origins {
             for path in &paths {
@@ -152,7 +155,7 @@ async fn what_is_not_there_is_said_in_json() {
         "/api/v1/",
         "/api/v1/health/",
         "/api/v1/nothing",
-        "/api/v1/federation/status",
+        "/api/v1/federation",
         "/openapi.yaml",
         "/v2/chat/completions",
         "/%00",

@@ -92,6 +92,8 @@ pub(crate) fn roster(metrics: &Metrics) -> Roster {
         envelope: nobody("envelope", metrics),
         audit: scribe(),
         inference: nobody("inference-router", metrics),
+        gossip: nobody("gossip", metrics),
+        consensus: nobody("consensus", metrics),
         events: Events::new(metrics.events_missed()),
     }
 }

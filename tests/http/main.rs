@@ -7,6 +7,7 @@ mod bodies;
 mod connections;
 mod docs;
 mod door;
+mod federation;
 mod limits;
 #[path = "../live/mod.rs"]
 mod live;

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, header};
+use bizra_omega::actors::consensus::{self, Consensus};
 use bizra_omega::actors::envelope::{self, Envelope};
 use bizra_omega::actors::gate_chain::{self, GateChain};
+use bizra_omega::actors::gossip::{self, Gossip};
 use bizra_omega::actors::identity::{self, Identity};
 use bizra_omega::adapters::keystore::Keystore;
 use bizra_omega::adapters::store::Store;
 use bizra_omega::domain::constitution::Constitution;
+use bizra_omega::domain::federation::Bounds;
 use bizra_omega::domain::replay::ReplayLimits;
 use bizra_omega::domain::restart::Strategy;
 use bizra_omega::domain::rotation::Rotation;
@@ -22,13 +25,13 @@ use serde_json::{Value, json};
 use crate::door::{Answer, DISTANT, Door, LOCAL, door_over, roster};
 use crate::support::{SECOND, permanent, settings, until_state};
 
-struct Node {
-    door: Door,
+pub(crate) struct Node {
+    pub(crate) door: Door,
     root: Root,
     _data_dir: tempfile::TempDir,
 }
 
-async fn node() -> Node {
+pub(crate) async fn node() -> Node {
     let settings = settings(Strategy::OneForOne);
     let metrics = &settings.metrics;
     let data_dir = tempfile::tempdir().unwrap();
@@ -43,7 +46,25 @@ async fn node() -> Node {
     let (gate_chain_child, gate_chain) =
         ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 64, metrics, move || judge.clone());
     let (signer, gates) = (identity.clone(), gate_chain.clone());
-    let (events, meter) = (settings.events.clone(), metrics.envelopes());
+    let (events, meter) = (settings.events.clone(), metrics.federation());
+    let solo = Gossip { port: 7946, events: events.clone(), meter: meter.clone() };
+    let (gossip_child, gossip) =
+        ChildSpec::actor(gossip::NAME, permanent(), SECOND, 64, metrics, move || solo.clone());
+    let decider = Consensus {
+        identity: identity.clone(),
+        gates: gate_chain.clone(),
+        store: store.clone(),
+        seat: Arc::default(),
+        bounds: Bounds::default(),
+        now_ms: bizra_omega::clock::now_ms,
+        events: events.clone(),
+        meter,
+    };
+    let (consensus_child, consensus) =
+        ChildSpec::actor(consensus::NAME, permanent(), SECOND, 64, metrics, move || {
+            decider.clone()
+        });
+    let meter = metrics.envelopes();
     let (envelope_child, envelope) =
         ChildSpec::actor(envelope::NAME, permanent(), SECOND, 64, metrics, move || Envelope {
             identity: signer.clone(),
@@ -59,24 +80,27 @@ async fn node() -> Node {
     roster.identity = identity;
     roster.envelope = envelope;
     roster.gate_chain = gate_chain;
-    let children = vec![identity_child, gate_chain_child, envelope_child];
+    roster.gossip = gossip;
+    roster.consensus = consensus;
+    let children =
+        vec![identity_child, gate_chain_child, envelope_child, gossip_child, consensus_child];
     let root = Root::start(roster.supervisor.clone(), settings.clone(), children).await.unwrap();
     let door = door_over(roster, settings.metrics, Mode::Local, Limits::default());
     Node { door, root, _data_dir: data_dir }
 }
 
 impl Node {
-    async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.door.post(&format!("/api/v1/{path}"), body.to_string()).await
     }
 
-    async fn served(&self, path: &str, body: &Value) -> Value {
+    pub(crate) async fn served(&self, path: &str, body: &Value) -> Value {
         let answer = self.post(path, body).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.json);
         answer.json
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let request = self.door.request(Method::GET, &format!("/api/v1/{path}"));
         let answer = self.door.send(request.body(Body::empty()).unwrap(), LOCAL).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.json);

@@ -76,6 +76,7 @@ async fn host_of(limits: Limits) -> Host {
     roster.inference = inference;
     let events = roster.events.clone();
     events.announce([Topic::Actors, Topic::Inference, Topic::Envelopes]);
+    events.announce([Topic::Federation, Topic::Consensus]);
     let door = door_over(roster, metrics.clone(), Mode::Local, limits.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

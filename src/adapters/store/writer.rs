@@ -8,11 +8,13 @@ use redb::Database;
 use tokio::sync::oneshot;
 
 use super::log::Log;
+use super::proposals::{Placed, Proposals, Row};
 use super::replay::Window;
 use super::{
     Appended, BATCH_BYTES_MAX, BATCH_MAX, Floor, Recorded, StoreError, durable, standings,
 };
 use crate::domain::envelope::Head;
+use crate::domain::federation::Bounds;
 use crate::domain::replay::Nonce;
 use crate::domain::trust::Change;
 
@@ -21,6 +23,8 @@ pub(super) enum Op {
     Append { head: Head, json: Vec<u8> },
     Record { nonce: Nonce, content_hash: [u8; 32], expires_ms: i64, closed_until_ms: i64 },
     Stand(Change),
+    Keep { row: Row, bounds: Bounds },
+    Decide(Row),
     Flush,
 }
 
@@ -29,6 +33,7 @@ pub(super) enum Outcome {
     Appended(Appended),
     Recorded(Recorded),
     Stood,
+    Placed(Placed),
     Flushed,
 }
 
@@ -83,7 +88,7 @@ pub(super) fn write_all(
             && broken.get().is_none()
             && let Err(error) = floor.check()
         {
-            let is_growth = |job: &Job| matches!(job.op, Op::Append { .. });
+            let is_growth = |job: &Job| matches!(job.op, Op::Append { .. } | Op::Keep { .. });
             let (refused, rest) = batch.into_iter().partition(is_growth);
             batch = rest;
             let refused: Vec<Job> = refused;
@@ -113,6 +118,7 @@ pub(super) fn write_all(
 fn size(op: &Op) -> usize {
     match op {
         Op::Append { json, .. } => json.len(),
+        Op::Keep { row, .. } | Op::Decide(row) => row.json.len(),
         Op::Record { .. } | Op::Stand(_) | Op::Flush => 0,
     }
 }
@@ -125,7 +131,7 @@ fn write<'a>(
     let mut outcomes = Vec::new();
     {
         // Opening a table costs as much as writing a row.
-        let (mut log, mut window) = (None, None);
+        let (mut log, mut window, mut proposals) = (None, None, None);
         let mut closed = None;
         for op in ops {
             outcomes.push(match op {
@@ -144,6 +150,14 @@ fn write<'a>(
                 Op::Stand(change) => {
                     standings::write(&write, change)?;
                     Outcome::Stood
+                }
+                Op::Keep { row, bounds } => {
+                    let proposals = or_open(&mut proposals, || Proposals::open(&write))?;
+                    Outcome::Placed(proposals.keep(row, *bounds)?)
+                }
+                Op::Decide(row) => {
+                    let proposals = or_open(&mut proposals, || Proposals::open(&write))?;
+                    Outcome::Placed(proposals.decide(row)?)
                 }
                 Op::Flush => Outcome::Flushed,
             });

@@ -193,3 +193,14 @@ fn a_document_that_contradicts_itself_is_refused() {
     let said = refusal(&DEFAULT_TOML.replacen("threshold = 0.95", "threshold = 0.9", 1));
     assert!(said.contains("rules[0].threshold: ") && said.contains("0.9"), "{said}");
 }
+
+#[test]
+fn votes_are_judged_by_the_strict_rules_about_proposals() {
+    let constitution = Constitution::default();
+    for (votes, validators, broken) in
+        [(1, 1, None), (3, 4, None), (2, 3, Some("BFT_001")), (0, 1, Some("BFT_001"))]
+    {
+        let rule = constitution.broken_by_votes(votes, validators).map(|rule| rule.id.as_str());
+        assert_eq!(rule, broken, "{votes} of {validators}");
+    }
+}

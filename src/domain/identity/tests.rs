@@ -162,14 +162,21 @@ fn signing_a_message_is_no_oracle_for_envelopes() {
 
 #[test]
 fn no_tag_begins_another() {
-    let tags = [ENVELOPE_TAG, ROTATION_TAG, ROTATION_PROOF_TAG];
+    let tags = [ENVELOPE_TAG, ROTATION_TAG, ROTATION_PROOF_TAG, PROPOSAL_TAG, VOTE_TAG];
     for (at, tag) in tags.iter().enumerate() {
         assert!(tag.iter().any(|byte| !byte.is_ascii_hexdigit()), "a message is signed as hex");
         for (other_at, other) in tags.iter().enumerate() {
             assert!(at == other_at || !other.starts_with(tag), "{at} begins {other_at}");
         }
     }
-    let uses = [KeyUse::Message, KeyUse::Envelope, KeyUse::Rotation, KeyUse::RotationProof];
+    let uses = [
+        KeyUse::Message,
+        KeyUse::Envelope,
+        KeyUse::Rotation,
+        KeyUse::RotationProof,
+        KeyUse::Proposal,
+        KeyUse::Vote,
+    ];
     for signed_for in uses {
         let signed = key().sign(signed_for, b"{}");
         for used_for in uses {

@@ -4,10 +4,15 @@ use serde_json::{Value, json};
 
 use crate::domain::envelope::log::PAGE_MAX;
 use crate::domain::envelope::{PARENTS_MAX, TTL_S_MAX};
+use crate::domain::federation::{
+    self, CONTENT_BYTES_MAX, DIMENSIONS_MAX, PATTERN_ID_CHARS_MAX, elevation_min,
+};
 use crate::domain::inference::request::{MODEL_CHARS_MAX, SEED_MAX};
 use crate::http::envelope::PAGE_DEFAULT;
+use crate::http::federation::PAGE_DEFAULT as PROPOSALS_DEFAULT;
 use crate::http::gates::SOURCES_MAX;
 use crate::http::limits::Limits;
+use crate::http::router::PROPOSALS;
 
 /// Writes them. Where each belongs is a JSON pointer (RFC 6901) to what must be there: one that leads
 /// nowhere fails a test.
@@ -63,6 +68,12 @@ fn all(limits: &Limits) -> Vec<Bound> {
         ("EnvelopeCreateRequest", "provenance", "maxItems", json!(PARENTS_MAX)),
         ("Envelope", "ttl", "maximum", json!(TTL_S_MAX)),
         ("Envelope", "provenance", "maxItems", json!(PARENTS_MAX)),
+        ("ProposeRequest", "pattern_id", "maxLength", json!(PATTERN_ID_CHARS_MAX)),
+        ("ProposeRequest", "pattern_embedding", "maxItems", json!(DIMENSIONS_MAX)),
+        ("ProposeRequest", "confidence", "minimum", json!(elevation_min())),
+        ("ProposeRequest", "content", "maxLength", json!(CONTENT_BYTES_MAX)),
+        (PROPOSALS, "get/parameters/0", "maximum", json!(federation::PAGE_MAX)),
+        (PROPOSALS, "get/parameters/0", "default", json!(PROPOSALS_DEFAULT)),
         ("GatesCheckRequest", "sources", "maxItems", json!(SOURCES_MAX)),
         ("IdentityGenerateRequest", "activate", "default", json!(true)),
         ("/api/v1/pci/envelopes", "get/parameters/0", "maximum", json!(PAGE_MAX)),

@@ -114,8 +114,12 @@ pub(super) fn complete(document: &mut Value, routes: &[(&str, Class)], tags: &[(
             let class = routes.iter().find(|(route, _)| route == path).map(|(_, class)| *class);
             let Some(item) = item.as_object_mut() else { continue };
             let is_only = item.len() == 1;
+            let name_of_path = name_among(path, routes);
             for (method, operation) in item {
-                let name = if is_only { name(path) } else { format!("{}.{method}", name(path)) };
+                let name = match is_only {
+                    true => name_of_path.clone(),
+                    false => format!("{name_of_path}.{method}"),
+                };
                 requests.extend(complete_operation(operation, class, name, Errors::of(path)));
                 operation["tags"] = json!([tag(path, tags)]);
             }
@@ -202,6 +206,16 @@ fn name(path: &str) -> String {
     let parts = path.split('/').filter(|part| !part.is_empty());
     let parts = parts.filter(|part| !is_own || !part.starts_with('{'));
     parts.map(|part| part.trim_matches(['{', '}'])).collect::<Vec<_>>().join(".")
+}
+
+/// As [`name`]; one of a kind is told from all of them by the part that says which.
+fn name_among(path: &str, routes: &[(&str, Class)]) -> String {
+    let own = name(path);
+    let is_shared = routes.iter().filter(|(route, _)| name(route) == own).count() > 1;
+    match path.rsplit('/').next().and_then(|last| last.strip_prefix('{')?.strip_suffix('}')) {
+        Some(part) if is_shared => format!("{own}.{part}"),
+        _ => own,
+    }
 }
 
 fn tag<'a>(path: &str, tags: &'a [(&str, &str)]) -> &'a str {

@@ -13,6 +13,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::constitution::Verdict;
 use crate::domain::constitution::document::{Comparator, Enforcement};
+use crate::domain::federation::VALUE_MAX;
+use crate::domain::gossip::Mode;
 use crate::domain::identity::LABEL_CHARS_MAX;
 use crate::domain::inference::request::{STOP_CHARS_MAX, STOP_STRINGS_MAX};
 use crate::domain::inference::{FinishReason, Tier};
@@ -60,6 +62,19 @@ forms! {
     EnvelopeIdText: text()
         .pattern(Some("^pci_[0-9a-f]{32}$"))
         .examples(["pci_79b5562e8fe654f94078b112e8a98ba7"]);
+    /// Id of a proposal: prop_ and 64 lower-case hex digits, the digest of what it says.
+    ProposalIdText: text()
+        .pattern(Some("^prop_[0-9a-f]{64}$"))
+        .examples(["prop_79b5562e8fe654f94078b112e8a98ba7901f853ae695bed7e0e3910bad049664"]);
+    /// How a node takes part in the federation. A node that is solo is alone.
+    ModeName: one_of([Mode::Solo.as_str()]);
+    /// What became of a proposal.
+    ProposalStatusName: one_of(["pending", "committed", "rejected", "expired"]);
+    /// A number of an embedding.
+    EmbeddingNumber: number()
+        .minimum(Some(-VALUE_MAX))
+        .maximum(Some(VALUE_MAX))
+        .examples([json!(0.25)]);
     /// A score, 0 to 1, without unit.
     ScoreNumber: number().minimum(Some(0.0)).maximum(Some(1.0)).examples([json!(0.97)]);
     /// A time in UTC (RFC 3339).

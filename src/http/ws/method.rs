@@ -10,7 +10,7 @@ use crate::http::router::ROUTES;
 const BASE: &str = "/api/v1/";
 
 /// Operations that are read; the others are posted. A path that takes both is called by its verb.
-const READ: [&str; 9] = [
+const READ: [&str; 11] = [
     "health",
     "status",
     "metrics",
@@ -19,11 +19,13 @@ const READ: [&str; 9] = [
     "models",
     "identity",
     "envelopes",
+    "peers",
+    "proposals",
     "{id}",
 ];
 
-/// Characters of a part of a path that parameters give.
-const PART_CHARS_MAX: usize = 64;
+/// Characters of a part of a path that parameters give: the id of a proposal has 69.
+const PART_CHARS_MAX: usize = 72;
 
 /// A request to the node's own router.
 #[derive(Debug, PartialEq)]
@@ -62,7 +64,15 @@ impl Operation {
 
     fn of_words(name: &str, params: Option<Value>) -> Result<Self, ApiError> {
         let is_named = |path: &&str| words(path).is_some_and(|words| words == name);
-        let pattern = ROUTES.iter().map(|(path, _)| *path).find(is_named).ok_or_else(unknown)?;
+        let named = ROUTES.iter().map(|(path, _)| *path).filter(is_named);
+        // One of a kind and all of them may have the same name; a part that is given says which.
+        let has_part = |path: &&str| {
+            params
+                .as_ref()
+                .is_some_and(|params| part_of(path).is_some_and(|key| params.get(key).is_some()))
+        };
+        let pattern = named.max_by_key(|path| (has_part(path), part_of(path).is_none()));
+        let pattern = pattern.ok_or_else(unknown)?;
         let last = pattern.rsplit('/').next().unwrap_or_default();
         let method = if READ.contains(&last) { Method::GET } else { Method::POST };
         let mut params = params;
@@ -101,6 +111,11 @@ fn is_outside(path: &str) -> bool {
     }
     path.starts_with(BASE)
         || ROUTES.iter().any(|(known, _)| !known.starts_with(BASE) && root(known) == root(path))
+}
+
+/// What the part of a path is called that a parameter gives.
+fn part_of(pattern: &str) -> Option<&str> {
+    pattern.split(['{', '}']).nth(1)
 }
 
 /// The name in words of a path under the base path.
@@ -183,6 +198,12 @@ mod tests {
             found("actors.stop", Some(json!({"name": "gate-chain", "kind": "kill"})));
         assert_eq!(path, "/api/v1/actors/gate-chain/stop");
         assert_eq!(body, Some(json!({"kind": "kill"})));
+        // All of them have the same name as one, which is told by its part.
+        let all = found("federation.proposals", Some(json!({})));
+        assert_eq!(all, ("GET".to_owned(), "/api/v1/federation/proposals".to_owned(), None));
+        let id = format!("prop_{}", "0".repeat(64));
+        let one = found("federation.proposals", Some(json!({ "id": id })));
+        assert_eq!(one.1, format!("/api/v1/federation/proposals/{id}"));
         for name in [json!("a/b"), json!(".."), json!(""), json!("a?b"), json!(1), json!("\u{e9}")]
         {
             let refused = Operation::find("actors.stop", Some(json!({ "name": name })));

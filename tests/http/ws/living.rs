@@ -116,6 +116,38 @@ async fn a_generation_is_streamed_proven_and_heard_of() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proposal_and_its_decision_are_heard_of() {
+    let living = living().await;
+    let mut watcher = living.socket().await;
+    watcher.subscribe("consensus").await;
+    watcher.subscribe("federation").await;
+    let mut socket = living.socket().await;
+    let proposal = json!({
+        "pattern_id": "pat_1", "pattern_embedding": [0.5], "source_node": "ab".repeat(16),
+        "confidence": 0.97, "content": "Ask before you act.",
+    });
+    let proposed = socket.call("federation.propose", proposal).await.unwrap();
+    let id = &proposed["proposal_id"];
+    for expected in [
+        json!({ "what": "proposal", "proposal_id": id, "pattern_id": "pat_1" }),
+        json!({ "what": "decided", "proposal_id": id, "status": "committed", "height": 1 }),
+    ] {
+        let event = watcher.hear().await;
+        assert_eq!((&event["topic"], &event["data"]), (&json!("consensus"), &expected));
+    }
+    let record = socket.call("federation.proposals", json!({ "id": id })).await.unwrap();
+    assert_eq!(record["certificate"]["height"], 1);
+    let listed = socket.call("federation.proposals", Value::Null).await.unwrap();
+    assert_eq!(listed["proposals"][0]["proposal_id"], *id);
+    let params = json!({ "name": "gossip", "kind": "panic" });
+    socket.call("actors.stop", params).await.unwrap();
+    let event = watcher.hear().await;
+    assert_eq!(event["topic"], "federation");
+    let expected = json!({ "what": "began", "mode": "solo", "connected": false, "peers": 0 });
+    assert_eq!(event["data"], expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelling_stops_the_model() {
     let living = living().await;
     let mut socket = living.socket().await;
