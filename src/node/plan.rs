@@ -178,3 +178,36 @@ impl<'c> Plan<'c> {
         }
     }
 }
+
+/// What the door allows.
+pub(super) fn limits(config: &Config) -> Limits {
+    let http = &config.http;
+    Limits {
+        connections_max: http.connections_max,
+        connections_per_client_max: http.connections_per_client_max,
+        requests_max: http.requests_max,
+        rates: Rates {
+            open: http.rate.open_per_second,
+            read: http.rate.read_per_second,
+            act: http.rate.act_per_second,
+            privileged: http.rate.privileged_per_second,
+            burst_seconds: http.rate.burst_seconds,
+            bad_tokens_per_minute: http.rate.bad_tokens_per_minute,
+            is_loopback_limited: http.rate.loopback,
+        },
+        header_timeout: Duration::from_secs(http.header_seconds),
+        idle_timeout: Duration::from_secs(http.idle_seconds),
+        body_bytes_max: http.body_bytes_max,
+        request_timeout: Duration::from_secs(http.request_seconds),
+        generate_timeout: Duration::from_secs(http.generate_seconds),
+        stop_grace: http_grace(&config.supervisor, Duration::from_secs(http.drain_seconds)),
+        prompts: request::Limits {
+            prompt_chars_max: config.inference.prompt_chars_max,
+            max_tokens_max: config.inference.max_tokens_max,
+            max_tokens_default: config.inference.max_tokens_default,
+            ..request::Limits::default()
+        },
+        sockets: socket_limits(&config.ws),
+        ..Limits::default()
+    }
+}
