@@ -7,9 +7,11 @@ use crate::actors::backend::remote::RemoteBackend;
 use crate::actors::{
     audit, backend, consensus, envelope, gate_chain, gossip, http, identity, inference_router,
 };
-use crate::config::{self, Ws};
+use crate::config::{self, Config, Ws};
+use crate::domain::inference::request;
 use crate::domain::restart::{Allowance, Backoff, ChildRules, GroupRules, Restart, Strategy};
-use crate::http::limits::SocketLimits;
+use crate::http::limits::{Limits, SocketLimits};
+use crate::http::rate::Rates;
 use crate::messages::addr::Addr;
 use crate::messages::event::Events;
 use crate::metrics::Metrics;
@@ -65,13 +67,13 @@ fn is_critical(name: &str) -> bool {
 
 /// How long requests in flight may take when the node goes down: what the rest of the node, and the
 /// time before the listener stops, do not need of the whole time.
-pub(super) fn http_grace(config: &config::Supervisor, drain: Duration) -> Duration {
+fn http_grace(config: &config::Supervisor, drain: Duration) -> Duration {
     let rest = 2 * config.stop_seconds + 1 + drain.as_secs();
     Duration::from_secs(config.shutdown_seconds.saturating_sub(rest).max(1))
 }
 
 /// What one WebSocket, and all of them, may do.
-pub(super) fn socket_limits(ws: &Ws) -> SocketLimits {
+fn socket_limits(ws: &Ws) -> SocketLimits {
     SocketLimits {
         sockets_max: ws.sockets_max,
         per_client_max: ws.sockets_per_client_max,
