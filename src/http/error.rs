@@ -156,19 +156,14 @@ impl ApiError {
         self.0.code
     }
 
-    /// Its sentence.
-    pub(super) fn message(&self) -> &str {
-        &self.0.error
-    }
-
     /// More to read, which often is the JSON path of what is wrong.
     pub(super) fn place(&self) -> Option<&str> {
         self.0.details.as_deref()
     }
 
-    /// The keys that it has beside.
-    pub(super) fn extras(&self) -> &Map<String, Value> {
-        &self.0.extra
+    /// Its sentence, and the keys that it has beside.
+    pub(super) fn said(&self) -> (&str, &Map<String, Value>) {
+        (&self.0.error, &self.0.extra)
     }
 
     /// What must be logged because the caller is not told.

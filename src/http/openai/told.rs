@@ -46,13 +46,14 @@ fn status(error: &ApiError) -> StatusCode {
 /// The body. `bizra` is there only when gates refused: it has their receipt, which says what was
 /// found and not in what.
 pub(super) fn to_json(error: &ApiError) -> Value {
+    let (message, extras) = error.said();
     let mut told = json!({
-        "message": error.message(),
+        "message": message,
         "type": kind(error.status()),
         "param": error.place().and_then(|place| place.strip_prefix("$.")),
         "code": code(error.code()),
     });
-    if let Some(receipt) = error.extras().get("receipt") {
+    if let Some(receipt) = extras.get("receipt") {
         told["bizra"] = json!({ "code": error.place(), "receipt": receipt });
     }
     json!({ "error": told })
