@@ -1,8 +1,9 @@
 //! gzip for large answers that anybody may read.
 //!
-//! One coding: every client that takes another takes gzip as well. Only what is there as a whole,
-//! is text and may be read without using the node's keys: streams are not held up, and nothing with
-//! a secret is compressed together with what the caller chose (BREACH).
+//! One coding: every client that takes another takes gzip as well. At its quickest brotli makes the
+//! OpenAPI document a quarter smaller still, for twice the time or more and a large dependency. Only
+//! what is there as a whole, is text and may be read without using the node's keys: streams are not
+//! held up, and nothing with a secret is compressed together with what the caller chose (BREACH).
 
 use std::io::Write;
 
