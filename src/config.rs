@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod http;
 mod load;
+mod routing;
 mod servers;
 mod telemetry;
 mod validate;
@@ -19,6 +20,7 @@ mod ws;
 
 pub use http::{Http, Rate};
 pub use load::{ConfigError, Flags, Source, Sources};
+pub use routing::{Breaker, Hedge, Queue, Retry};
 pub use servers::{API_KEY_BYTES_MAX, ApiKey, ModelServer, ServerTier};
 pub use telemetry::{Ratio, Telemetry};
 pub use ws::Ws;
@@ -268,6 +270,14 @@ pub struct Inference {
     pub max_tokens_default: usize,
     /// Most tokens that a request may ask for.
     pub max_tokens_max: usize,
+    /// Requests that wait for a backend.
+    pub queue: Queue,
+    /// When a backend is left alone.
+    pub breaker: Breaker,
+    /// When a backend is asked again.
+    pub retry: Retry,
+    /// When two backends are asked for one answer.
+    pub hedge: Hedge,
     /// The model in this process.
     pub edge: Edge,
     /// The Ollama servers.
@@ -283,6 +293,10 @@ impl Default for Inference {
             prompt_chars_max: 65_536,
             max_tokens_default: 512,
             max_tokens_max: 4096,
+            queue: Queue::default(),
+            breaker: Breaker::default(),
+            retry: Retry::default(),
+            hedge: Hedge::default(),
             edge: Edge::default(),
             ollama: Ollama::default(),
             openai: Vec::new(),

@@ -114,6 +114,7 @@ pub mod http {
     pub mod app;
     mod audit;
     pub mod auth;
+    mod backends;
     mod bare;
     mod body;
     mod compress;

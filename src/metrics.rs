@@ -16,6 +16,7 @@ mod http;
 mod inference;
 mod process;
 mod proofs;
+mod routing;
 mod sockets;
 
 pub use actors::{ActorLabel, AddrMeter, HandleLabels, RestartLabels};
@@ -26,6 +27,7 @@ pub(crate) use inference::Work;
 pub use inference::{AnswerLabel, AttemptLabels, BackendLabel, InferenceMeter, TokenLabels};
 pub use process::{ProcessFigures, StoreFigures};
 pub use proofs::{AuditMeter, CheckLabel, EnvelopeMeter, NotMadeLabel, RecordLabel, RefusalLabels};
+pub use routing::RoutingMeter;
 pub use sockets::{ClosedLabel, DirectionLabel};
 
 /// Handles to every metric; cheap to clone.
@@ -42,6 +44,7 @@ struct Inner {
     http: http::Families,
     inference: inference::Families,
     proofs: proofs::Families,
+    routing: RoutingMeter,
     sockets: sockets::Families,
     /// Read at each scrape.
     sources: Arc<process::Sources>,
@@ -65,6 +68,7 @@ impl Metrics {
         let inference =
             inference::Families::register(registry.sub_registry_with_prefix("inference"));
         let proofs = proofs::Families::register(&mut registry);
+        let routing = RoutingMeter::register(registry.sub_registry_with_prefix("inference"));
         let sockets = sockets::Families::register(registry.sub_registry_with_prefix("ws"));
         let sources = process::register(&mut registry);
         Self(Arc::new(Inner {
@@ -76,6 +80,7 @@ impl Metrics {
             http,
             inference,
             proofs,
+            routing,
             sockets,
             sources,
         }))

@@ -12,9 +12,8 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::actor::Failure;
-use crate::actors::{
-    audit, backend, consensus, envelope, gate_chain, gossip, http, identity, inference_router,
-};
+use crate::actors::inference_router::{self, Backend, InferenceRouter};
+use crate::actors::{audit, backend, consensus, envelope, gate_chain, gossip, http, identity};
 use crate::adapters::audit::{AuditError, AuditLog, FileLimits};
 use crate::adapters::constitution_file::{ConstitutionFileError, read};
 use crate::adapters::keystore::{Keystore, KeystoreError};
@@ -251,23 +250,26 @@ pub async fn start_with(
         backend::edge::EdgeBackend::from_config(&config.inference.edge, data_dir.clone());
     let (edge_child, edge) = plan.actor(backend::edge::NAME, move || edge_backend.clone());
 
-    let mut backends = vec![(Tier::Edge, edge)];
+    let mut backends = vec![Backend {
+        kind: backend::edge::NAME,
+        tier: Tier::Edge,
+        parallel: config.inference.edge.parallel,
+        addr: edge,
+    }];
     let mut inference_children = vec![edge_child];
     for server in servers {
-        let (tier, name) = (server.tier(), server.name().to_owned());
+        let (kind, tier, parallel) = (server.kind(), server.tier(), server.parallel());
+        let name = server.name().to_owned();
         let (child, addr) = plan.actor(&name, move || server.clone());
-        backends.push((tier, addr));
+        backends.push(Backend { kind, tier, parallel, addr });
         inference_children.push(child);
     }
 
-    let (judge, notary, told) = (gate_chain.clone(), envelope.clone(), events.clone());
-    let meter = metrics.inference();
-    let (router_child, inference) = plan.actor(inference_router::NAME, move || {
-        let (judge, notary) = (judge.clone(), notary.clone());
-        inference_router::InferenceRouter::new(judge, notary, backends.clone())
-            .telling(told.clone())
-            .counting(meter.clone())
-    });
+    // Made once: what it knows of its backends outlives each incarnation.
+    let rules = inference_router::Rules::from_config(&config.inference);
+    let (judge, notary, told) = (gate_chain.clone(), envelope.clone(), Some(events.clone()));
+    let chooser = InferenceRouter::new(judge, notary, backends, rules, &metrics, told);
+    let (router_child, inference) = plan.actor(inference_router::NAME, move || chooser.clone());
     inference_children.push(router_child);
     let inference_child = plan.group(plan::INFERENCE, Strategy::OneForOne, inference_children);
 

@@ -348,21 +348,25 @@ async fn a_server_that_comes_later_is_found_and_known_models_are_not_described_a
 #[tokio::test]
 async fn refusals_of_the_server_are_told_apart() {
     let cases = [
-        (503, "{\"error\":\"server busy\"}", "busy"),
-        (429, "", "busy"),
+        (503, "{\"error\":\"server busy\"}", "turned away 503 None"),
+        (429, "", "turned away 429 None"),
         (404, "{\"error\":\"model not found\"}", "unknown"),
         (500, "{\"error\":\"out of\\nmemory\"}", "failed: out of memory"),
-        (400, "<html>", "failed: status 400"),
-        (502, "", "unavailable"),
+        (400, "<html>", "rejected 400: status 400"),
+        (502, "", "turned away 502 None"),
     ];
     let double = Double::new(&["a:latest"]);
     let (_root, addr) = start(&double).await;
     for (status, body, expected) in cases {
         double.script(Script::Answer(status, body.into()));
         let said = match ask(&addr, raw(), None).await {
-            Err(BackendError::Busy { .. }) => "busy".to_owned(),
+            Err(BackendError::TurnedAway { status, retry_after, .. }) => {
+                format!("turned away {status} {retry_after:?}")
+            }
             Err(BackendError::UnknownModel { .. }) => "unknown".to_owned(),
-            Err(BackendError::Unavailable(_)) => "unavailable".to_owned(),
+            Err(BackendError::Rejected { status, reason, .. }) => {
+                format!("rejected {status}: {reason}")
+            }
             Err(BackendError::Failed { reason, .. }) => {
                 reason.replace("the server answered", "failed")
             }
@@ -393,7 +397,7 @@ async fn a_broken_stream_never_gives_a_text() {
     }
     double.script(Script::Stream(vec![reset()]));
     let error = ask(&addr, raw(), None).await;
-    assert!(matches!(error, Err(BackendError::Unavailable(_))), "another backend may be tried");
+    assert!(matches!(error, Err(BackendError::Unreachable(_))), "another backend may be tried");
 
     let upstream = endless(&double).await;
     let (sender, mut pieces) = mpsc::channel(4);

@@ -5,7 +5,7 @@ pub mod remote;
 
 use tokio::sync::mpsc;
 
-use crate::domain::inference::{BackendError, Generated};
+use crate::domain::inference::{BackendError, Generated, Stage};
 use crate::messages::addr::{Deadline, Reply};
 
 /// Waits until nobody wants the answer any more, and says why.
@@ -25,7 +25,7 @@ async fn until_unwanted(
         () = reply.closed() => BackendError::Cancelled,
         () = listener_left => BackendError::Cancelled,
         () = tokio::time::sleep_until(deadline.instant()) => {
-            BackendError::Timeout { backend: backend.to_owned() }
+            BackendError::Timeout { backend: backend.to_owned(), stage: Stage::Total }
         }
     }
 }

@@ -3,11 +3,12 @@
 //! Which tier and in which order is decided in `domain::inference::route`.
 
 mod attempt;
+mod board;
+mod call;
 mod output;
 mod proof;
 mod tell;
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -15,15 +16,18 @@ use tokio::sync::mpsc;
 
 use crate::actor::{Actor, Failure, Turn};
 use crate::actors::inference_router::attempt::Attempts;
+use crate::actors::inference_router::board::Board;
 use crate::actors::inference_router::output::Output;
 use crate::actors::inference_router::proof::Proof;
 use crate::actors::inference_router::tell::Teller;
+use crate::config;
 use crate::domain::envelope::SealError;
 use crate::domain::gate::{GateInput, Receipt};
 use crate::domain::inference::route::{self, Complexity, Offer, Step};
-use crate::domain::inference::share::RecentWork;
 use crate::domain::inference::{InferenceError, InferenceRequest, ModelInfo, Tier};
+use crate::domain::inference::{breaker, retry};
 use crate::domain::profile::Profile;
+use crate::domain::rate::Client;
 use crate::domain::reject::RejectCode;
 use crate::messages::addr::{Addr, CallError, Deadline, unless_abandoned};
 use crate::messages::backend::BackendMsg;
@@ -31,7 +35,7 @@ use crate::messages::envelope::EnvelopeMsg;
 use crate::messages::event::Events;
 use crate::messages::gate_chain::GateChainMsg;
 use crate::messages::inference_router::{Answer, InferenceMsg, Recommendation};
-use crate::metrics::InferenceMeter;
+use crate::metrics::{InferenceMeter, Metrics};
 
 /// Its name in the tree.
 pub const NAME: &str = "inference-router";
@@ -40,11 +44,67 @@ pub const NAME: &str = "inference-router";
 /// seconds, and a list is not worth more.
 const LIST_WAIT: Duration = Duration::from_secs(3);
 
-/// A backend and where its models run.
+/// A backend that prompts may be sent to; its name is that of its address. Several may serve one
+/// tier.
 #[derive(Clone, Debug)]
-struct Backend {
-    tier: Tier,
-    addr: Addr<BackendMsg>,
+pub struct Backend {
+    /// What it is: `edge`, `ollama` and the like.
+    pub kind: &'static str,
+    /// Where its models run.
+    pub tier: Tier,
+    /// Requests that it works on at once; further ones wait in the router.
+    pub parallel: usize,
+    /// How to ask it.
+    pub addr: Addr<BackendMsg>,
+}
+
+/// How prompts are shared out between backends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// Requests that wait for one backend.
+    pub waiting_max: usize,
+    /// When a backend is left alone.
+    pub breaker: breaker::Rules,
+    /// When a backend is asked again.
+    pub retry: retry::Rules,
+    /// Of a hundred requests so many may be asked again.
+    pub retry_percent: u32,
+    /// So many repeats are saved up for when they are needed.
+    pub retry_reserve: u32,
+    /// Of a hundred requests so many may be asked of two backends at once; 0 is never.
+    pub hedge_percent: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self::from_config(&config::Inference::default())
+    }
+}
+
+impl Rules {
+    /// What the configuration asks for.
+    pub fn from_config(config: &config::Inference) -> Self {
+        let (breaker, retry) = (&config.breaker, &config.retry);
+        Self {
+            waiting_max: config.queue.waiting_max,
+            breaker: breaker::Rules {
+                failed_percent: breaker.failed_percent,
+                calls_min: breaker.calls_min,
+                window: Duration::from_secs(breaker.window_seconds),
+                in_a_row: breaker.in_a_row,
+                open: Duration::from_secs(breaker.open_seconds),
+                open_max: Duration::from_secs(breaker.open_seconds_max),
+            },
+            retry: retry::Rules {
+                repeats_max: retry.repeats_max,
+                pause: Duration::from_millis(retry.pause_ms),
+                pause_max: Duration::from_millis(retry.pause_ms_max),
+            },
+            retry_percent: retry.budget_percent,
+            retry_reserve: retry.budget_reserve,
+            hedge_percent: config.hedge.percent,
+        }
+    }
 }
 
 /// What a restart needs; a restart loses nothing.
@@ -52,39 +112,27 @@ struct Backend {
 pub struct InferenceRouter {
     gate_chain: Addr<GateChainMsg>,
     envelope: Addr<EnvelopeMsg>,
-    backends: Arc<[Backend]>,
-    /// Who answered lately; shared by all incarnations.
-    work: Arc<Mutex<RecentWork>>,
+    /// Shared by all incarnations.
+    board: Board,
     events: Option<Events>,
-    meter: Option<InferenceMeter>,
+    meter: InferenceMeter,
 }
 
 impl InferenceRouter {
     /// A router that has prompts and answers judged by `gate_chain` and answers sealed by
-    /// `envelope`. `backends` are listed in the order given, lowest tier first.
+    /// `envelope`, and tells by `events` what becomes of them. `backends` are listed in the order
+    /// given, lowest tier first. Clones share what is known of them.
     pub fn new(
         gate_chain: Addr<GateChainMsg>,
         envelope: Addr<EnvelopeMsg>,
-        backends: impl IntoIterator<Item = (Tier, Addr<BackendMsg>)>,
+        backends: impl IntoIterator<Item = Backend>,
+        rules: Rules,
+        metrics: &Metrics,
+        events: Option<Events>,
     ) -> Self {
-        let backends: Arc<[Backend]> =
-            backends.into_iter().map(|(tier, addr)| Backend { tier, addr }).collect();
-        let work = Arc::new(Mutex::new(RecentWork::new(backends.len())));
-        Self { gate_chain, envelope, backends, work, events: None, meter: None }
-    }
-
-    /// The same, and it tells what becomes of each generation.
-    #[must_use]
-    pub fn telling(mut self, events: Events) -> Self {
-        self.events = Some(events);
-        self
-    }
-
-    /// The same, and it counts what becomes of each generation and of each try of a backend.
-    #[must_use]
-    pub fn counting(mut self, meter: InferenceMeter) -> Self {
-        self.meter = Some(meter);
-        self
+        let backends = backends.into_iter().collect();
+        let board = Board::new(backends, rules, metrics, events.clone());
+        Self { gate_chain, envelope, board, events, meter: metrics.inference() }
     }
 }
 
@@ -100,11 +148,11 @@ impl Actor for InferenceRouter {
     async fn handle(&self, message: InferenceMsg, turn: Turn, (): &mut ()) -> Result<(), Failure> {
         let router = self.clone();
         match message {
-            InferenceMsg::Generate { request_id, request, tokens, deadline, mut reply } => {
+            InferenceMsg::Generate { request_id, client, request, tokens, deadline, mut reply } => {
                 let deadline = deadline.min(turn.deadline());
                 turn.spawn(async move {
                     let teller = router.teller(&request_id);
-                    let work = router.generate(request_id, *request, tokens, deadline);
+                    let work = router.generate(request_id, client, *request, tokens, deadline);
                     let work = tokio::time::timeout_at(deadline.instant(), work);
                     if let Some(outcome) = unless_abandoned(&mut reply, work).await {
                         let outcome = outcome.unwrap_or(Err(InferenceError::Timeout));
@@ -120,6 +168,7 @@ impl Actor for InferenceRouter {
                     reply.send(models.into_iter().flatten().collect());
                 });
             }
+            InferenceMsg::Backends { reply } => reply.send(self.board.infos()),
             InferenceMsg::Recommend { prompt, max_tokens, is_latency_sensitive, reply } => {
                 let deadline = turn.deadline();
                 turn.spawn(async move {
@@ -143,6 +192,7 @@ impl InferenceRouter {
     async fn generate(
         self,
         request_id: String,
+        client: Client,
         request: InferenceRequest,
         tokens: Option<mpsc::Sender<String>>,
         deadline: Deadline,
@@ -153,7 +203,7 @@ impl InferenceRouter {
         let input = self.judge(Profile::InferenceInput, input, deadline).await?;
 
         let steps = self.plan(&request, deadline).await?;
-        let mut attempts = Attempts::new(&self, &request, tokens, deadline);
+        let mut attempts = Attempts::new(&self.board, &request, client, tokens, deadline);
         let (tier, generated) = attempts.run(&steps).await?;
 
         let issuer = self.envelope.call(deadline, |reply| EnvelopeMsg::Issuer { reply }).await;
@@ -162,13 +212,13 @@ impl InferenceRouter {
             generated: &generated,
             allowed,
             elapsed: began.elapsed(),
-            work: self.note(attempts.last_backend()),
+            work: self.board.note(attempts.answered()),
             // Without it the gates say what is missing.
             issuer: issuer.ok().and_then(Result::ok),
         };
         let output = self.judge(Profile::InferenceOutput, vec![output.input()], deadline).await?;
         let is_degraded = route::is_degraded(request.tier, tier);
-        let attempts = attempts.into_done();
+        let (attempts, queued) = attempts.into_done();
         let proof = Proof {
             request_id: &request_id,
             request: &request,
@@ -193,6 +243,7 @@ impl InferenceRouter {
             tier,
             is_degraded,
             attempts,
+            queued,
             generated,
             elapsed: began.elapsed(),
             envelope,
@@ -201,18 +252,7 @@ impl InferenceRouter {
     }
 
     fn teller(&self, request_id: &str) -> Teller {
-        Teller::begin(self.events.clone(), self.meter.clone(), request_id)
-    }
-
-    /// Notes who answered; tells how many of the recent answers each backend gave.
-    fn note(&self, backend: Option<&str>) -> Vec<u64> {
-        let place = self.backends.iter().position(|it| Some(it.addr.name().as_str()) == backend);
-        // No call on it panics half way.
-        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = place {
-            work.note(place);
-        }
-        work.counts().to_vec()
+        Teller::begin(self.events.clone(), Some(self.meter.clone()), request_id)
     }
 
     /// The receipts of `profile` over `inputs`, if all passed.
@@ -246,16 +286,19 @@ impl InferenceRouter {
     ) -> Result<Vec<Step>, InferenceError> {
         let models = match &request.model {
             Some(_) => self.models(deadline).await,
-            None => vec![Vec::new(); self.backends.len()],
+            None => vec![Vec::new(); self.board.backends().len()],
         };
-        let offer = |(backend, models): (&Backend, Vec<ModelInfo>)| Offer {
+        let model = request.model.as_deref();
+        let (standings, turn) = self.board.begin(model);
+        let backends = self.board.backends().iter().zip(standings);
+        let offer = |((backend, standing), models): ((&Backend, _), Vec<ModelInfo>)| Offer {
             tier: backend.tier,
             models: models.into_iter().map(|model| model.name).collect(),
+            standing,
         };
-        let offers: Vec<_> = self.backends.iter().zip(models).map(offer).collect();
+        let offers: Vec<_> = backends.zip(models).map(offer).collect();
         let complexity = Complexity::estimate(&request.prompt, request.max_tokens);
-        let model = request.model.as_deref();
-        route::plan(request.tier, model, complexity, &offers).map_err(|missing| {
+        route::plan(request.tier, model, complexity, &offers, turn).map_err(|missing| {
             InferenceError::UnknownModel {
                 model: model.unwrap_or_default().to_owned(),
                 tier: request.tier,
@@ -267,7 +310,7 @@ impl InferenceRouter {
     /// What each backend offers, in their order. One that does not answer offers nothing.
     async fn models(&self, deadline: Deadline) -> Vec<Vec<ModelInfo>> {
         let deadline = deadline.at_most(LIST_WAIT);
-        let list = self.backends.iter().map(|backend| {
+        let list = self.board.backends().iter().map(|backend| {
             let ask = backend.addr.call(deadline, |reply| BackendMsg::Models { reply });
             async { ask.await.unwrap_or_default() }
         });
@@ -277,8 +320,10 @@ impl InferenceRouter {
     /// Tiers that would serve a request now, lowest first.
     async fn available(&self, deadline: Deadline) -> Vec<Tier> {
         let models = self.models(deadline).await;
+        let works = models.iter().enumerate().filter(|(index, _)| self.board.would_pass(*index));
+        let models = works.flat_map(|(_, models)| models);
         let mut tiers: Vec<_> =
-            models.iter().flatten().filter(|model| model.is_available).map(|m| m.tier).collect();
+            models.filter(|model| model.is_available).map(|model| model.tier).collect();
         tiers.sort_unstable();
         tiers.dedup();
         tiers
@@ -288,7 +333,7 @@ impl InferenceRouter {
 /// What the caller is told when an actor of this node gave no answer.
 fn unanswered(error: CallError) -> InferenceError {
     match error {
-        CallError::Busy { .. } => InferenceError::Busy,
+        CallError::Busy { .. } => InferenceError::Busy { wait: attempt::BUSY_WAIT },
         CallError::Late { .. } => InferenceError::Timeout,
         CallError::Down { .. } => InferenceError::Unavailable(error.to_string()),
     }

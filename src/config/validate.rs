@@ -146,6 +146,22 @@ fn inference(config: &Config) -> Result<(), Bad> {
     within("inference.edge.threads", inference.edge.threads, 0..=1024)?;
     within("inference.ollama.probe_seconds", inference.ollama.probe_seconds, 1..=SECONDS_MAX)?;
     within("inference.ollama.probe_timeout_ms", inference.ollama.probe_timeout_ms, 1..=MS_MAX)?;
+    within("inference.queue.waiting_max", inference.queue.waiting_max, 0..=65_536)?;
+    let breaker = &inference.breaker;
+    within("inference.breaker.failed_percent", breaker.failed_percent, 1..=100)?;
+    within("inference.breaker.calls_min", breaker.calls_min, 1..=256)?;
+    within("inference.breaker.window_seconds", breaker.window_seconds, 1..=3600)?;
+    within("inference.breaker.in_a_row", breaker.in_a_row, 1..=1_000_000)?;
+    within("inference.breaker.open_seconds", breaker.open_seconds, 1..=SECONDS_MAX)?;
+    let longest = breaker.open_seconds..=SECONDS_MAX;
+    within("inference.breaker.open_seconds_max", breaker.open_seconds_max, longest)?;
+    let retry = &inference.retry;
+    within("inference.retry.repeats_max", retry.repeats_max, 0..=10)?;
+    within("inference.retry.pause_ms", retry.pause_ms, 1..=MS_MAX)?;
+    within("inference.retry.pause_ms_max", retry.pause_ms_max, retry.pause_ms..=MS_MAX)?;
+    within("inference.retry.budget_percent", retry.budget_percent, 0..=100)?;
+    within("inference.retry.budget_reserve", retry.budget_reserve, 0..=1000)?;
+    within("inference.hedge.percent", inference.hedge.percent, 0..=5)?;
     if !is_plain_http(&inference.ollama.url) {
         let reason = format!("{:?} is not of the form http://host:port", inference.ollama.url);
         return Err(bad("inference.ollama.url", reason));

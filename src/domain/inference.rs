@@ -1,21 +1,26 @@
 //! What is asked of a model, what comes back, and which tier should answer.
 
+pub mod admission;
+pub mod breaker;
 pub mod conversation;
 pub mod estimate;
+pub mod hedge;
 pub mod recorded;
 pub mod request;
 pub mod resident;
+pub mod retry;
 pub mod route;
 pub mod share;
+
+mod error;
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde_json::Value;
+pub use error::{BackendError, Blame, InferenceError, Stage, is_context_full};
 
 use crate::domain::inference::conversation::{Form, Turn};
-use crate::domain::reject::RejectCode;
 
 /// Where a model runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -158,6 +163,17 @@ pub struct Generated {
     pub duration: Duration,
 }
 
+impl Generated {
+    /// Tokens generated a second, from the request's arrival at the backend on; `None` if no time
+    /// was measured.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let seconds = self.duration.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^53")]
+        let tokens = self.completion_tokens as f64;
+        (seconds > 0.0).then(|| tokens / seconds)
+    }
+}
+
 /// A model that a backend was seen to offer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelInfo {
@@ -190,7 +206,7 @@ pub struct Attempt {
     pub tier: Tier,
     /// The backend tried.
     pub backend: String,
-    /// `ok`, `unavailable`, `busy`, `timeout`, `failed`.
+    /// `ok`, the error's [`BackendError::word`], or `open` if its breaker let no call pass.
     pub outcome: &'static str,
     /// How long it took.
     pub elapsed: Duration,
@@ -201,125 +217,6 @@ impl Attempt {
     pub fn elapsed_ms(&self) -> f64 {
         (self.elapsed.as_secs_f64() * 1e6).round() / 1e3
     }
-}
-
-/// Why a backend gave no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BackendError {
-    /// It is not there, or has no model; says what to do.
-    #[error("{0}")]
-    Unavailable(String),
-    /// It has as much to do as it may.
-    #[error("{backend} is busy")]
-    Busy {
-        /// Its name.
-        backend: String,
-    },
-    /// It offers no such model.
-    #[error("no model {model}; there is: {}", available.join(", "))]
-    UnknownModel {
-        /// The model asked for.
-        model: String,
-        /// What there is.
-        available: Vec<String>,
-    },
-    /// The prompt does not fit the model's context.
-    #[error("{}", too_long(*tokens, *max_tokens, *context))]
-    TooLong {
-        /// Tokens of the prompt.
-        tokens: usize,
-        /// Tokens asked for.
-        max_tokens: usize,
-        /// Tokens of the context.
-        context: usize,
-    },
-    /// Time ran out.
-    #[error("{backend} did not answer in time")]
-    Timeout {
-        /// Its name.
-        backend: String,
-    },
-    /// The caller left.
-    #[error("cancelled")]
-    Cancelled,
-    /// It failed while generating.
-    #[error("{backend}: {reason}")]
-    Failed {
-        /// Its name.
-        backend: String,
-        /// What it said.
-        reason: String,
-    },
-}
-
-/// Why there is no answer to a request.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum InferenceError {
-    /// No backend can serve it; says what was tried and what to do.
-    #[error("{0}")]
-    Unavailable(String),
-    /// Every backend that could serve it has as much to do as it may.
-    #[error("every backend is busy")]
-    Busy,
-    /// The prompt, or it and the tokens asked for, do not fit the model's context.
-    #[error("{}", too_long(*tokens, *max_tokens, *context))]
-    TooLong {
-        /// Tokens of the prompt.
-        tokens: usize,
-        /// Tokens asked for.
-        max_tokens: usize,
-        /// Tokens of the context.
-        context: usize,
-    },
-    /// There is no such model, or not in the tier asked for.
-    #[error("no model {model}{}; there is: {}", within(*tier), available.join(", "))]
-    UnknownModel {
-        /// The model asked for.
-        model: String,
-        /// The tier asked for.
-        tier: Option<Tier>,
-        /// What there is.
-        available: Vec<String>,
-    },
-    /// The gates refused the prompt or the answer.
-    #[error("{reason}")]
-    Refused {
-        /// The first gate's code.
-        code: RejectCode,
-        /// Why.
-        reason: String,
-        /// The receipt of the run, as a proof would hold it: what was found, and not in what.
-        receipt: Box<Value>,
-    },
-    /// Time ran out.
-    #[error("no answer in time")]
-    Timeout,
-    /// The caller left.
-    #[error("cancelled")]
-    Cancelled,
-    /// A backend failed and no other could take over.
-    #[error("{0}")]
-    Failed(String),
-}
-
-/// Whether a prompt of `tokens` fills the context, so that nothing could follow.
-pub const fn is_context_full(tokens: usize, context: usize) -> bool {
-    tokens >= context
-}
-
-fn too_long(tokens: usize, max_tokens: usize, context: usize) -> String {
-    if is_context_full(tokens, context) {
-        return format!(
-            "the prompt has {tokens} tokens; the context holds {context}, the answer included"
-        );
-    }
-    format!(
-        "the prompt has {tokens} tokens and {max_tokens} are to follow; the context holds {context}"
-    )
-}
-
-fn within(tier: Option<Tier>) -> String {
-    tier.map(|tier| format!(" in tier {tier}")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -337,15 +234,6 @@ mod tests {
                 assert_eq!(name.parse(), Ok(tier));
             }
             assert_eq!(tier.to_string().parse(), Ok(tier));
-        }
-    }
-
-    #[test]
-    fn a_prompt_that_fills_the_context_is_told_without_what_was_to_follow() {
-        for (tokens, follows) in [(8, true), (9, false), (10, false)] {
-            let said = too_long(tokens, 4, 9);
-            assert_eq!(said.contains("4 are to follow"), follows, "{said}");
-            assert!(said.contains(&format!("has {tokens} tokens")), "{said}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! What the handlers know of the node.
 
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,13 +11,14 @@ use hyper::http::request::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::domain::rate::Client;
 use crate::http::auth::{Auth, Class};
 use crate::http::docs::Documents;
 use crate::http::error::ApiError;
 use crate::http::limits::Limits;
 use crate::http::origin::Origins;
 use crate::http::rate::Limiter;
-use crate::http::server::Readiness;
+use crate::http::server::{Peer, Readiness};
 use crate::messages::addr::Deadline;
 use crate::messages::roster::Roster;
 use crate::metrics::Metrics;
@@ -107,5 +110,19 @@ impl FromRequestParts<App> for Until {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let known = parts.extensions.get::<Self>().copied();
         Ok(known.unwrap_or_else(|| Self(Deadline::after(app.limits.request_timeout))))
+    }
+}
+
+/// Who sends this request, as one of the clients between whom work is shared. Callers of this
+/// machine are one client, and so is whoever comes through a proxy on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender(pub(super) Client);
+
+impl FromRequestParts<App> for Sender {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
+        Ok(Self(peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).into()))
     }
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::domain::inference::conversation::Form;
 use crate::domain::inference::request::{self, RawRequest};
 use crate::domain::inference::{Attempt, InferenceRequest, ModelInfo, Tier};
-use crate::http::app::{App, Until};
+use crate::http::app::{App, Sender, Until};
 use crate::http::body::Body;
 use crate::http::error::ApiError;
 use crate::http::openapi::forms::{EpochMs, FinishReasonName, RequestIdText, StopTexts, TierName};
@@ -101,6 +101,9 @@ pub(super) struct Generated {
     /// Milliseconds it took in all.
     #[schema(minimum = 0)]
     pub(super) duration_ms: f64,
+    /// Milliseconds spent waiting for backends that had no room.
+    #[schema(minimum = 0)]
+    pub(super) queue_ms: f64,
     /// Milliseconds to the first token.
     #[schema(minimum = 0)]
     pub(super) ttft_ms: f64,
@@ -147,10 +150,7 @@ impl From<Attempt> for Tried {
 impl From<Answer> for Generated {
     fn from(answer: Answer) -> Self {
         let generated = answer.generated;
-        let seconds = generated.duration.as_secs_f64();
-        let tokens = generated.completion_tokens;
-        #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^53")]
-        let tokens_per_second = if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+        let tokens_per_second = generated.tokens_per_second().unwrap_or(0.0);
         Self {
             request_id: answer.request_id,
             text: generated.text,
@@ -160,10 +160,11 @@ impl From<Answer> for Generated {
             degraded: answer.is_degraded,
             attempts: answer.attempts.into_iter().map(Tried::from).collect(),
             prompt_tokens: generated.prompt_tokens,
-            completion_tokens: tokens,
+            completion_tokens: generated.completion_tokens,
             tokens_estimated: generated.is_estimated,
             finish_reason: generated.finish_reason.as_str(),
             duration_ms: milliseconds(answer.elapsed),
+            queue_ms: milliseconds(answer.queued),
             ttft_ms: milliseconds(generated.time_to_first_token),
             tokens_per_second: (tokens_per_second * 1e3).round() / 1e3,
             envelope: Value::clone(&answer.envelope.json),
@@ -191,16 +192,19 @@ impl From<Answer> for Generated {
 pub(super) async fn generate(
     State(app): State<App>,
     Until(deadline): Until,
+    Sender(client): Sender,
     id: RequestId,
     Body(request): Body<GenerateRequest>,
 ) -> Result<Response, ApiError> {
     let is_stream = request.stream.unwrap_or(false);
     let request = Box::new(validated(request, &app.limits.prompts)?);
     if is_stream {
-        return stream::generate(app, deadline, id.clone(), request, Named(id)).await;
+        let named = Named(id.clone());
+        return stream::generate(app, deadline, client, id, request, named).await;
     }
     let ask = |reply| InferenceMsg::Generate {
         request_id: id.as_str().to_owned(),
+        client,
         request: request.clone(),
         tokens: None,
         deadline,

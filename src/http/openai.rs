@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 
 use crate::domain::inference::InferenceRequest;
 use crate::domain::inference::request::RawRequest;
-use crate::http::app::{App, Until};
+use crate::domain::rate::Client;
+use crate::http::app::{App, Sender, Until};
 use crate::http::body::Body;
 use crate::http::error::ApiError;
 use crate::http::openai::chunks::Chunks;
@@ -55,13 +56,14 @@ pub(super) const X_BIZRA_ENVELOPE: HeaderName = HeaderName::from_static("x-bizra
 pub(super) async fn chat(
     State(app): State<App>,
     Until(deadline): Until,
+    Sender(client): Sender,
     id: RequestId,
     Body(body): Body<Map<String, Value>>,
 ) -> Result<Response, ApiError> {
     let body = Value::Object(body);
     let parameters = Parameters::read(&body, Endpoint::Chat)?;
     let raw = Conversation::read(&body)?.into_raw()?;
-    answer(app, deadline, id, Endpoint::Chat, parameters, raw).await
+    answer(app, deadline, client, id, Endpoint::Chat, parameters, raw).await
 }
 
 /// Continues a text for OpenAI's clients.
@@ -81,13 +83,14 @@ pub(super) async fn chat(
 pub(super) async fn completions(
     State(app): State<App>,
     Until(deadline): Until,
+    Sender(client): Sender,
     id: RequestId,
     Body(body): Body<Map<String, Value>>,
 ) -> Result<Response, ApiError> {
     let body = Value::Object(body);
     let parameters = Parameters::read(&body, Endpoint::Completion)?;
     let raw = Text::read(&body)?.into_raw()?;
-    answer(app, deadline, id, Endpoint::Completion, parameters, raw).await
+    answer(app, deadline, client, id, Endpoint::Completion, parameters, raw).await
 }
 
 /// Tells OpenAI's clients that there is no embedder on this node.
@@ -104,6 +107,7 @@ pub(super) async fn embeddings() -> ApiError {
 async fn answer(
     app: App,
     deadline: Deadline,
+    client: Client,
     id: RequestId,
     endpoint: Endpoint,
     parameters: Parameters,
@@ -117,10 +121,11 @@ async fn answer(
     if is_stream {
         let model = request.model.clone().unwrap_or_else(|| models::AUTO.to_owned());
         let chunks = Chunks::new(endpoint, &id, model, has_usage);
-        return stream::generate(app, deadline, id, request, chunks).await.map_err(place);
+        return stream::generate(app, deadline, client, id, request, chunks).await.map_err(place);
     }
     let ask = |reply| InferenceMsg::Generate {
         request_id: id.as_str().to_owned(),
+        client,
         request: request.clone(),
         tokens: None,
         deadline,

@@ -17,8 +17,8 @@ use utoipa::OpenApi;
 use crate::http::limits::Limits;
 use crate::http::router::ROUTES;
 use crate::http::{
-    actors, constitution, docs, envelope, federation, gates, health, identity, inference, metrics,
-    openai, status, token, ws,
+    actors, backends, constitution, docs, envelope, federation, gates, health, identity, inference,
+    metrics, openai, status, token, ws,
 };
 
 /// Every operation. One that is missing here fails `tests/openapi.rs`.
@@ -62,6 +62,7 @@ use crate::http::{
         gates::check,
         inference::generate,
         inference::models,
+        backends::list,
         inference::tier,
         openai::chat,
         openai::completions,

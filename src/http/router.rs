@@ -13,8 +13,8 @@ use crate::http::error::ApiError;
 use crate::http::observe::observe;
 use crate::http::server::Peer;
 use crate::http::{
-    actors, audit, body, constitution, docs, envelope, federation, gates, health, identity,
-    inference, metrics, openai, status, token, ws,
+    actors, audit, backends, body, constitution, docs, envelope, federation, gates, health,
+    identity, inference, metrics, openai, status, token, ws,
 };
 use crate::messages::addr::Deadline;
 
@@ -38,6 +38,7 @@ pub(super) const IDENTITY_VERIFY: &str = "/api/v1/identity/verify";
 pub(super) const ENVELOPE_VERIFY: &str = "/api/v1/pci/envelope/verify";
 pub(super) const GATES_CHECK: &str = "/api/v1/pci/gates/check";
 pub(super) const MODELS: &str = "/api/v1/inference/models";
+pub(super) const BACKENDS: &str = "/api/v1/inference/backends";
 pub(super) const TIER: &str = "/api/v1/inference/tier";
 pub(super) const GENERATE: &str = "/api/v1/inference/generate";
 pub(super) const OPENAI_CHAT: &str = "/v1/chat/completions";
@@ -62,7 +63,7 @@ pub(super) const TOKEN_ROTATE: &str = "/api/v1/token/rotate";
 pub(super) const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 38] = [
+pub const ROUTES: [(&str, Class); 39] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -79,6 +80,7 @@ pub const ROUTES: [(&str, Class); 38] = [
     (ENVELOPE, Class::Read),
     (GATES_CHECK, Class::Read),
     (MODELS, Class::Read),
+    (BACKENDS, Class::Read),
     (TIER, Class::Read),
     (OPENAI_MODELS, Class::Read),
     (OPENAI_MODEL, Class::Read),
@@ -150,6 +152,7 @@ fn read() -> Router<App> {
         .route(ENVELOPE, get(envelope::find))
         .route(GATES_CHECK, post(gates::check))
         .route(MODELS, get(inference::models))
+        .route(BACKENDS, get(backends::list))
         .route(TIER, post(inference::tier))
         .route(OPENAI_MODELS, get(openai::models::list))
         .route(OPENAI_MODEL, get(openai::models::find))

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use crate::domain::inference::InferenceRequest;
+use crate::domain::rate::Client;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::inference::Generated;
@@ -71,12 +72,13 @@ struct Running<S> {
 pub(super) async fn generate(
     app: App,
     deadline: Deadline,
+    client: Client,
     id: RequestId,
     request: Box<InferenceRequest>,
     mut spelling: impl Spelling,
 ) -> Result<Response, ApiError> {
     let (sender, mut pieces) = mpsc::channel(PIECES_MAX);
-    let mut work = start(app, deadline, id.clone(), request, sender);
+    let mut work = start(app, deadline, client, id.clone(), request, sender);
     let (ready, is_over) = match pieces.recv().await {
         Some(first) => (spelling.piece(first), false),
         // All was said without a piece of text: an error, or an empty answer.
@@ -94,6 +96,7 @@ pub(super) async fn generate(
 fn start(
     app: App,
     deadline: Deadline,
+    client: Client,
     id: RequestId,
     request: Box<InferenceRequest>,
     sender: mpsc::Sender<String>,
@@ -101,6 +104,7 @@ fn start(
     let work = async move {
         let ask = |reply| InferenceMsg::Generate {
             request_id: id.as_str().to_owned(),
+            client,
             request: request.clone(),
             tokens: Some(sender.clone()),
             deadline,

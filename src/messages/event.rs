@@ -155,12 +155,24 @@ pub enum InferenceEvent {
         /// The first gate's code.
         code: &'static str,
     },
+    /// A backend failed too often and is left alone for a while.
+    BreakerOpened {
+        /// Its name.
+        backend: String,
+        /// For how long.
+        seconds: u64,
+    },
+    /// A backend that was left alone works again.
+    BreakerClosed {
+        /// Its name.
+        backend: String,
+    },
     /// There was no answer.
     Failed {
         /// Names the request.
         request_id: String,
-        /// Why: `unavailable`, `busy`, `too_long`, `unknown_model`, `timeout`, `cancelled` (the
-        /// caller left) or `failed`.
+        /// Why: `unavailable`, `pool_unavailable`, `busy`, `too_long`, `unknown_model`, `timeout`,
+        /// `cancelled` (the caller left) or `failed`.
         code: &'static str,
     },
 }

@@ -8,6 +8,7 @@ use crate::domain::envelope::Sealed;
 use crate::domain::inference::{
     Attempt, Generated, InferenceError, InferenceRequest, ModelInfo, Tier,
 };
+use crate::domain::rate::Client;
 use crate::messages::addr::{Deadline, Message, Reply};
 
 /// An answer and its proof.
@@ -23,6 +24,8 @@ pub struct Answer {
     pub is_degraded: bool,
     /// Every backend that was tried, in order.
     pub attempts: Vec<Attempt>,
+    /// Time spent waiting for backends that had no room.
+    pub queued: Duration,
     /// What was generated.
     pub generated: Generated,
     /// From the request's arrival at the router to the sealed answer.
@@ -44,6 +47,40 @@ pub struct Recommendation {
     pub available: Vec<Tier>,
 }
 
+/// How a backend does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendInfo {
+    /// Its name.
+    pub name: String,
+    /// What it is: `edge`, `ollama` and the like.
+    pub kind: &'static str,
+    /// Where its models run.
+    pub tier: Tier,
+    /// The worst of its breakers: `closed`, `half_open` or `open`.
+    pub breaker: &'static str,
+    /// Requests that it works on at most.
+    pub parallel: usize,
+    /// Requests that it works on.
+    pub running: usize,
+    /// Requests that wait for it.
+    pub queued: usize,
+    /// The time to the first token that half of its recent answers did not exceed.
+    pub first_token_p50: Option<Duration>,
+    /// The same of 95 in a hundred.
+    pub first_token_p95: Option<Duration>,
+    /// The last failure that was its own.
+    pub last_error: Option<LastError>,
+}
+
+/// When a backend failed last, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// In one word, as in `attempts`.
+    pub class: &'static str,
+    /// How long ago.
+    pub age: Duration,
+}
+
 /// What may be said to the inference router.
 #[derive(Debug)]
 pub enum InferenceMsg {
@@ -51,6 +88,8 @@ pub enum InferenceMsg {
     Generate {
         /// Names the request; drawn by the caller, so that asking again makes the same envelope.
         request_id: String,
+        /// Who asks. Work that has to wait is taken in turns, one of each client.
+        client: Client,
         /// What to answer.
         request: Box<InferenceRequest>,
         /// Takes the text piece by piece as it comes.
@@ -64,6 +103,11 @@ pub enum InferenceMsg {
     Models {
         /// Takes them, edge first.
         reply: Reply<Vec<ModelInfo>>,
+    },
+    /// Tells how each backend does.
+    Backends {
+        /// Takes them, in the order in which they are configured.
+        reply: Reply<Vec<BackendInfo>>,
     },
     /// Says which tier a prompt should go to, without generating.
     Recommend {
@@ -83,6 +127,7 @@ impl Message for InferenceMsg {
         match self {
             Self::Generate { .. } => "generate",
             Self::Models { .. } => "models",
+            Self::Backends { .. } => "backends",
             Self::Recommend { .. } => "recommend",
         }
     }
@@ -96,6 +141,7 @@ impl Message for InferenceMsg {
         match self {
             Self::Generate { reply, .. } => reply.is_closed(),
             Self::Models { reply } => reply.is_closed(),
+            Self::Backends { reply } => reply.is_closed(),
             Self::Recommend { reply, .. } => reply.is_closed(),
         }
     }

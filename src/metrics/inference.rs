@@ -22,15 +22,15 @@ pub struct BackendLabel {
 pub struct AttemptLabels {
     /// The backend's name.
     pub backend: String,
-    /// `ok`, `unavailable`, `busy`, `timeout` or `failed`.
+    /// `ok`, `unavailable`, `busy`, `open`, `timeout`, `cancelled` or `failed`.
     pub outcome: &'static str,
 }
 
 /// Label: what became of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AnswerLabel {
-    /// `ok`, `unavailable`, `busy`, `too_long`, `unknown_model`, `refused`, `timeout`, `cancelled` or
-    /// `failed`.
+    /// `ok`, `unavailable`, `pool_unavailable`, `busy`, `too_long`, `unknown_model`, `refused`,
+    /// `timeout`, `cancelled` or `failed`.
     pub outcome: &'static str,
 }
 

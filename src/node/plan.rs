@@ -55,6 +55,8 @@ fn waiting_max(name: &str) -> usize {
         envelope::NAME => 256,
         // The same, of writes to another file.
         audit::NAME => 256,
+        // As many requests as HTTP serves at once: those that wait, wait in turns for a backend.
+        inference_router::NAME => 256,
         // Answers take seconds; those that wait here hold a prompt of at most 64 KiB each.
         _ => 64,
     }

@@ -17,6 +17,7 @@ fn method_of(path: &str) -> Method {
         "/actors",
         "/constitution",
         "models",
+        "/backends",
         "/envelope/{id}",
         "/models/{id}",
         "/envelopes",

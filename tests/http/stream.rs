@@ -26,7 +26,7 @@ use tower::ServiceExt;
 use crate::door::{Door, LOCAL, door_over, roster};
 use crate::support::{SECOND, permanent, root, settings};
 
-/// Does as the prompt says: `count`, `hang`, `fail`, `fail later`, `refuse`, `too long`, `nothing`.
+/// Does as the prompt says: `count`, `hang`, `busy`, `fail`, `fail later`, `refuse`, `too long`, `nothing`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scripted {
     /// Told when a hanging generation is given up.
@@ -81,6 +81,7 @@ async fn generate(
     };
     match prompt {
         "fail" => reply.send(Err(InferenceError::Unavailable("no model at /srv/m.gguf".into()))),
+        "busy" => reply.send(Err(InferenceError::Busy { wait: Duration::from_millis(6100) })),
         "fail later" => {
             say("one").await;
             reply.send(Err(InferenceError::Failed("segment 7 of /srv/m.gguf".into())));
@@ -143,6 +144,7 @@ fn answer(request_id: String) -> Answer {
         tier: Tier::Edge,
         is_degraded: true,
         attempts: vec![],
+        queued: Duration::ZERO,
         generated: Generated {
             text: "one \u{6f22}\n\ndata: three".into(),
             model: "scripted".into(),
@@ -240,6 +242,16 @@ async fn what_fails_before_the_first_piece_is_an_error_with_a_status() {
     let error: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(error["code"], "INFERENCE_UNAVAILABLE");
     assert_eq!(error["error"], "no model at /srv/m.gguf", "the operator is told what to mend");
+}
+
+#[tokio::test]
+async fn who_is_shed_is_told_when_to_come_again() {
+    let running = running(Limits::default()).await;
+    for body in ["{\"prompt\":\"busy\"}", "{\"prompt\":\"busy\",\"stream\":true}"] {
+        let answer = running.door.post("/api/v1/inference/generate", body).await;
+        answer.assert_error(503, "INFERENCE_BUSY");
+        assert_eq!(answer.headers["retry-after"], "7", "not before there is room");
+    }
 }
 
 #[tokio::test]

@@ -138,23 +138,27 @@ async fn without_a_server_the_answer_is_where_it_was_looked_for_and_what_to_do()
 #[tokio::test]
 async fn refusals_of_the_server_are_told_apart_and_redirects_are_not_followed() {
     let cases = [
-        (503, &[("retry-after", "7")][..], "", "busy"),
-        (429, &[], "{\"error\":{\"message\":\"rate limit\"}}", "busy"),
+        (503, &[("retry-after", "7")][..], "", "turned away 503 Some(7s)"),
+        (429, &[], "{\"error\":{\"message\":\"rate limit\"}}", "turned away 429 None"),
         (404, &[], "{\"error\":{\"message\":\"The model does not exist\"}}", "unknown"),
-        (404, &[], "{\"detail\":\"Not Found\"}", "failed: Not Found"),
+        (404, &[], "{\"detail\":\"Not Found\"}", "rejected 404: Not Found"),
         (500, &[], "{\"error\":{\"message\":\"out of\\nmemory\"}}", "failed: out of memory"),
-        (400, &[], "<html>", "failed: status 400"),
+        (400, &[], "<html>", "rejected 400: status 400"),
         (307, &[("location", "http://127.0.0.1:9/")], "", "failed: status 307"),
-        (502, &[], "", "unavailable"),
+        (502, &[], "", "turned away 502 None"),
     ];
     let double = Double::new(&["m"]);
     let (_root, addr) = start(&double).await;
     for (status, headers, body, expected) in cases {
         double.script(Script::Answer(status, headers, body.into()));
         let said = match ask(&addr, raw(), None).await {
-            Err(BackendError::Busy { .. }) => "busy".to_owned(),
+            Err(BackendError::TurnedAway { status, retry_after, .. }) => {
+                format!("turned away {status} {retry_after:?}")
+            }
             Err(BackendError::UnknownModel { .. }) => "unknown".to_owned(),
-            Err(BackendError::Unavailable(_)) => "unavailable".to_owned(),
+            Err(BackendError::Rejected { status, reason, .. }) => {
+                format!("rejected {status}: {reason}")
+            }
             Err(BackendError::Failed { reason, .. }) => {
                 reason.replace("the server answered", "failed")
             }
@@ -188,7 +192,7 @@ async fn a_broken_stream_never_gives_a_text() {
     for chunks in [vec![reset()], vec![line(": ping\n\n"), reset()], vec![]] {
         double.script(Script::Stream(chunks));
         let error = ask(&addr, raw(), None).await;
-        assert!(matches!(error, Err(BackendError::Unavailable(_))), "another may be tried");
+        assert!(matches!(error, Err(BackendError::Unreachable(_))), "another may be tried");
     }
     let upstream = endless(&double).await;
     let (sender, mut pieces) = mpsc::channel(4);
@@ -265,7 +269,7 @@ async fn another_refusal_is_not_asked_again() {
     let double = Double::new(&["m"]);
     let (_root, addr) = start(&double).await;
     double.script(Script::Answer(400, &[], json!({ "error": "upstream failed" }).to_string()));
-    assert!(matches!(ask(&addr, raw(), None).await, Err(BackendError::Failed { .. })));
+    assert!(matches!(ask(&addr, raw(), None).await, Err(BackendError::Rejected { .. })));
     assert_eq!(double.asked.lock().unwrap().len(), 1);
 }
 

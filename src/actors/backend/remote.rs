@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config;
 use crate::domain::inference::estimate;
 use crate::domain::inference::route::is_same_model;
-use crate::domain::inference::{BackendError, Generated, InferenceRequest, ModelInfo, Tier};
+use crate::domain::inference::{BackendError, Generated, InferenceRequest, ModelInfo, Stage, Tier};
 use crate::messages::backend::BackendMsg;
 use crate::private_file;
 
@@ -167,6 +167,16 @@ impl RemoteBackend {
         self.settings.tier
     }
 
+    /// What kind of server it is, in one word.
+    pub fn kind(&self) -> &'static str {
+        self.server.kind().as_str()
+    }
+
+    /// Requests that it is given at the same time.
+    pub fn parallel(&self) -> usize {
+        self.settings.parallel
+    }
+
     /// Looks for the server for ever.
     async fn watch(self) {
         if self.seen.borrow().sight != Sight::Unknown {
@@ -227,7 +237,7 @@ impl RemoteBackend {
         seen: &'s Seen,
     ) -> Result<&'s Description, BackendError> {
         if let Sight::Absent { reason } = &seen.sight {
-            return Err(self.absent(reason));
+            return Err(BackendError::Unavailable(self.absence(reason)));
         }
         let by_name =
             |name: &str| seen.models.iter().find(|model| is_same_model(&model.name, name));
@@ -251,11 +261,11 @@ impl RemoteBackend {
         format!("{} at {}", self.server.kind().title(), self.server.url())
     }
 
-    fn absent(&self, reason: &str) -> BackendError {
+    fn absence(&self, reason: &str) -> String {
         let section = &self.settings.section;
         let or = if self.name() == Kind::Ollama.as_str() { "OLLAMA_HOST or " } else { "" };
         let fix = format!("start it, or say where it is by {or}{section}.url");
-        BackendError::Unavailable(format!("{} {reason}; {fix}", self.title()))
+        format!("{} {reason}; {fix}", self.title())
     }
 
     async fn generate(
@@ -313,16 +323,23 @@ impl RemoteBackend {
         match error {
             ServerError::Unreachable(_) => {
                 self.doubt.notify_one();
-                self.absent(&error.to_string())
+                BackendError::Unreachable(self.absence(&error.to_string()))
             }
-            ServerError::TurnedAway { status: 502 | 504, .. } => self.absent(&error.to_string()),
-            ServerError::TurnedAway { .. } => BackendError::Busy { backend },
-            ServerError::Silent(_) | ServerError::Stalled(_) => BackendError::Timeout { backend },
+            ServerError::TurnedAway { status, retry_after } => {
+                BackendError::TurnedAway { backend, status, retry_after }
+            }
+            ServerError::Silent(_) => BackendError::Timeout { backend, stage: Stage::FirstToken },
+            ServerError::Stalled(_) => {
+                BackendError::Timeout { backend, stage: Stage::BetweenTokens }
+            }
+            ServerError::Rejected { status, reason } => {
+                BackendError::Rejected { backend, status, reason }
+            }
             ServerError::UnknownModel(model) => {
                 self.doubt.notify_one();
                 unknown(&model, seen)
             }
-            ServerError::Rejected { .. } | ServerError::Refused(_) | ServerError::Unreadable(_) => {
+            ServerError::Refused(_) | ServerError::Unreadable(_) => {
                 BackendError::Failed { backend, reason: format!("the server {error}") }
             }
         }

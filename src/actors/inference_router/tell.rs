@@ -67,7 +67,8 @@ impl Drop for Teller {
 fn word(error: &InferenceError) -> &'static str {
     match error {
         InferenceError::Unavailable(_) => "unavailable",
-        InferenceError::Busy => "busy",
+        InferenceError::PoolUnavailable(_) => "pool_unavailable",
+        InferenceError::Busy { .. } => "busy",
         InferenceError::TooLong { .. } => "too_long",
         InferenceError::UnknownModel { .. } => "unknown_model",
         InferenceError::Refused { .. } => "refused",

@@ -1,5 +1,8 @@
 //! Which tier a prompt should go to, and in which order backends are tried.
 
+use std::cmp::Ordering;
+use std::time::Duration;
+
 use crate::domain::inference::Tier;
 
 /// How hard a prompt is, estimated from its form.
@@ -105,16 +108,59 @@ fn rank(wanted: Tier, tier: Tier) -> (bool, u8) {
 }
 
 /// A backend that could be tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Offer {
     /// Where its models run.
     pub tier: Tier,
     /// Its models' names. Only needed when the request names one.
     pub models: Vec<String>,
+    /// How it does.
+    pub standing: Standing,
 }
 
+/// How a backend does: what decides between those of one tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Standing {
+    /// Whether its breaker lets no call pass now.
+    pub is_shut: bool,
+    /// What there is for it to do against what it does at once; from 1 on a request has to wait.
+    pub load: f64,
+    /// Its usual time to the first token, if it is known.
+    pub first_token: Option<Duration>,
+}
+
+impl Standing {
+    /// Whether a further request would have to wait.
+    fn is_full(&self) -> bool {
+        self.load >= 1.0
+    }
+
+    /// The time to the first token as a power of two of milliseconds, so that backends that are
+    /// about as fast are equal.
+    fn pace(&self) -> Option<u64> {
+        let ms = u64::try_from(self.first_token?.as_millis()).unwrap_or(u64::MAX);
+        Some(ms.max(1).checked_next_power_of_two().unwrap_or(u64::MAX))
+    }
+
+    /// Who should be asked first: who works, then who has room, then who is fast for how much it has
+    /// to do. Of unknown pace one is taken to be as fast as `best`, and so becomes known.
+    fn compare(&self, other: &Self, best: u64) -> Ordering {
+        #[expect(clippy::cast_precision_loss, reason = "a pace is a power of two")]
+        let cost = |it: &Self| match it.is_full() {
+            true => it.load,
+            false => it.pace().unwrap_or(best) as f64 * (0.25 + it.load),
+        };
+        let key = |it: &Self| (it.is_shut, it.is_full());
+        key(self).cmp(&key(other)).then(cost(self).total_cmp(&cost(other)))
+    }
+}
+
+/// Of so many requests one pays no heed to speed: often enough to see a change within minutes, and
+/// seldom enough not to be felt.
+const EXPLORE_EVERY: usize = 16;
+
 /// What to do for a request, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Try the offer at this index.
     Try(usize),
@@ -137,6 +183,10 @@ pub struct NoSuchModel {
 /// because a backend here is out of order. With a model named, only its backends are tried; with a
 /// tier besides, only those of this tier: who says both means this model there and no other.
 ///
+/// Within a tier those come first that work, have room and are fast; equal ones take turns, by
+/// `turn`, which is another number for each request. Now and then speed does not count, so that who
+/// was slow can show that it no longer is.
+///
 /// # Errors
 /// When a model is named that no offer has, or none of the tier asked for.
 pub fn plan(
@@ -144,6 +194,7 @@ pub fn plan(
     model: Option<&str>,
     complexity: Complexity,
     offers: &[Offer],
+    turn: usize,
 ) -> Result<Vec<Step>, NoSuchModel> {
     let wanted = requested.unwrap_or(complexity.tier());
     let has_model = |offer: &Offer| {
@@ -170,12 +221,38 @@ pub fn plan(
         available.dedup();
         return Err(NoSuchModel { available });
     }
-    order.sort_by_key(|index| rank(wanted, offers[*index].tier));
+    let explores = turn % EXPLORE_EVERY == EXPLORE_EVERY - 1;
+    let turn = if explores { turn / EXPLORE_EVERY } else { turn };
+    let standing = |index: usize| match offers[index].standing {
+        known if explores => Standing { first_token: None, ..known },
+        known => known,
+    };
+    order.sort_by(|a, b| {
+        let (a, b) = (*a, *b);
+        let tier = rank(wanted, offers[a].tier).cmp(&rank(wanted, offers[b].tier));
+        let best = best_pace(offers, offers[a].tier);
+        tier.then_with(|| standing(a).compare(&standing(b), best))
+            .then_with(|| turn_of(offers, a, turn).cmp(&turn_of(offers, b, turn)))
+    });
     if requested.is_some() && !offers.iter().any(|offer| offer.tier == wanted) {
         steps.push(Step::Absent(wanted));
     }
     steps.extend(order.into_iter().map(Step::Try));
     Ok(steps)
+}
+
+/// Whose turn it is among the offers of one tier: 0 is first.
+fn turn_of(offers: &[Offer], index: usize, turn: usize) -> usize {
+    let peers = |offers: &[Offer], tier| offers.iter().filter(|it| it.tier == tier).count();
+    let tier = offers[index].tier;
+    let (before, all) = (peers(&offers[..index], tier), peers(offers, tier));
+    (before + all - turn % all) % all
+}
+
+/// The pace of the fastest backend of `tier` that is known.
+fn best_pace(offers: &[Offer], tier: Tier) -> u64 {
+    let of_tier = offers.iter().filter(|offer| offer.tier == tier);
+    of_tier.filter_map(|offer| offer.standing.pace()).min().unwrap_or(1)
 }
 
 /// Whether a listed model is the one asked for. Ollama lists a model without tag as `:latest`.
@@ -189,171 +266,4 @@ pub fn is_degraded(requested: Option<Tier>, served: Tier) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn words(count: usize) -> String {
-        vec!["word"; count].join(" ")
-    }
-
-    fn offers() -> Vec<Offer> {
-        vec![
-            Offer { tier: Tier::Edge, models: vec!["demo".into()] },
-            Offer { tier: Tier::Local, models: vec!["llama3.2:latest".into(), "demo".into()] },
-        ]
-    }
-
-    #[test]
-    fn complexity_follows_the_published_rules() {
-        let cases = [
-            ("hi".to_owned(), 500, Complexity::Simple),
-            ("hi".to_owned(), 501, Complexity::Medium),
-            (words(30), 1, Complexity::Simple),
-            (words(31), 1, Complexity::Medium),
-            (words(100), 1, Complexity::Medium),
-            (words(101), 1, Complexity::Complex),
-            ("Explain it".to_owned(), 1, Complexity::Complex),
-            ("please EXPLAIN: why".to_owned(), 1, Complexity::Complex),
-            ("unexplained".to_owned(), 1, Complexity::Simple),
-            ("```rust\nfn f() {}\n```".to_owned(), 1, Complexity::Complex),
-            (format!("explain {}", words(199)), 1, Complexity::Complex),
-            (format!("explain {}", words(200)), 1, Complexity::Expert),
-            ("hi".to_owned(), 2000, Complexity::Medium),
-            ("hi".to_owned(), 2001, Complexity::Expert),
-            ("\u{8aac}\u{660e}\u{3057}\u{3066}\u{8aac}\u{660e}".to_owned(), 1, Complexity::Simple),
-        ];
-        for (prompt, max_tokens, expected) in cases {
-            assert_eq!(Complexity::estimate(&prompt, max_tokens), expected, "{prompt:.20}");
-        }
-    }
-
-    #[test]
-    fn the_next_lower_tier_is_chosen_when_the_wanted_one_is_away() {
-        let tier = |available: &[Tier]| choose("hi", 4000, false, available).tier;
-        assert_eq!(tier(&[Tier::Edge, Tier::Local, Tier::Pool]), Tier::Pool);
-        assert_eq!(tier(&[Tier::Edge, Tier::Local]), Tier::Local);
-        assert_eq!(tier(&[Tier::Edge]), Tier::Edge);
-        assert_eq!(tier(&[]), Tier::Pool);
-        assert_eq!(choose("hi", 1, false, &[Tier::Pool, Tier::Local]).tier, Tier::Local);
-    }
-
-    #[test]
-    fn haste_takes_a_smaller_tier() {
-        let all = [Tier::Edge, Tier::Local, Tier::Pool];
-        assert_eq!(choose("explain it", 1, true, &all).tier, Tier::Edge);
-        assert_eq!(choose("hi", 4000, true, &all).tier, Tier::Local);
-        assert_eq!(choose("hi", 1, true, &all).tier, Tier::Edge);
-    }
-
-    #[test]
-    fn a_tier_asked_for_comes_first_and_the_other_stands_by() {
-        let simple = Complexity::Simple;
-        assert_eq!(
-            plan(Some(Tier::Local), None, simple, &offers()),
-            Ok(vec![Step::Try(1), Step::Try(0)])
-        );
-        assert_eq!(
-            plan(Some(Tier::Edge), None, Complexity::Expert, &offers()),
-            Ok(vec![Step::Try(0), Step::Try(1)])
-        );
-    }
-
-    #[test]
-    fn an_absent_tier_is_recorded_when_it_was_asked_for() {
-        let absent = Step::Absent(Tier::Pool);
-        assert_eq!(
-            plan(Some(Tier::Pool), None, Complexity::Simple, &offers()),
-            Ok(vec![absent, Step::Try(1), Step::Try(0)])
-        );
-        assert_eq!(
-            plan(None, None, Complexity::Expert, &offers()),
-            Ok(vec![Step::Try(1), Step::Try(0)])
-        );
-    }
-
-    #[test]
-    fn a_prompt_goes_to_the_pool_only_when_the_pool_is_wanted() {
-        let mut offers = offers();
-        offers.push(Offer { tier: Tier::Pool, models: vec!["demo".into()] });
-        for requested in [Some(Tier::Edge), Some(Tier::Local), None] {
-            let steps = plan(requested, None, Complexity::Complex, &offers).unwrap();
-            assert!(!steps.contains(&Step::Try(2)), "{requested:?}");
-        }
-        let steps = plan(Some(Tier::Pool), None, Complexity::Simple, &offers).unwrap();
-        assert_eq!(steps, [Step::Try(2), Step::Try(1), Step::Try(0)]);
-    }
-
-    #[test]
-    fn a_named_model_is_tried_only_where_it_is() {
-        let steps = |model| plan(None, Some(model), Complexity::Simple, &offers());
-        assert_eq!(steps("llama3.2"), Ok(vec![Step::Try(1)]));
-        assert_eq!(steps("llama3.2:latest"), Ok(vec![Step::Try(1)]));
-        assert_eq!(steps("demo"), Ok(vec![Step::Try(0), Step::Try(1)]));
-        let error = steps("llama3").unwrap_err();
-        assert_eq!(error.available, ["demo", "llama3.2:latest"]);
-    }
-
-    #[test]
-    fn a_model_named_with_a_tier_is_tried_only_there() {
-        let steps = |tier, model| plan(Some(tier), Some(model), Complexity::Simple, &offers());
-        assert_eq!(steps(Tier::Local, "llama3.2"), Ok(vec![Step::Try(1)]));
-        assert_eq!(steps(Tier::Local, "demo"), Ok(vec![Step::Try(1)]));
-        assert_eq!(steps(Tier::Edge, "demo"), Ok(vec![Step::Try(0)]));
-        for (tier, model) in [(Tier::Edge, "llama3.2"), (Tier::Pool, "demo")] {
-            let error = steps(tier, model).unwrap_err();
-            assert_eq!(error.available, ["demo (Edge)", "demo (Local)", "llama3.2:latest (Local)"]);
-        }
-    }
-
-    #[test]
-    fn degraded_means_lower_than_asked_for() {
-        assert!(is_degraded(Some(Tier::Local), Tier::Edge));
-        assert!(!is_degraded(Some(Tier::Edge), Tier::Local));
-        assert!(!is_degraded(Some(Tier::Pool), Tier::Pool));
-        assert!(!is_degraded(None, Tier::Edge));
-    }
-
-    fn tier() -> impl Strategy<Value = Tier> {
-        prop_oneof![Just(Tier::Edge), Just(Tier::Local), Just(Tier::Pool)]
-    }
-
-    proptest! {
-        #[test]
-        fn every_backend_is_tried_at_most_once_and_lower_tiers_before_higher(
-            requested in proptest::option::of(tier()),
-            tiers in proptest::collection::vec(tier(), 0..6),
-            max_tokens in 1usize..4000,
-        ) {
-            let complexity = Complexity::estimate("hi", max_tokens);
-            let offers: Vec<_> =
-                tiers.iter().map(|tier| Offer { tier: *tier, models: Vec::new() }).collect();
-            let steps = plan(requested, None, complexity, &offers).unwrap();
-            let wanted = requested.unwrap_or(complexity.tier());
-            let mut seen = Vec::new();
-            for step in &steps {
-                match step {
-                    Step::Try(index) => {
-                        prop_assert!(!seen.contains(index));
-                        seen.push(*index);
-                    }
-                    Step::Absent(tier) => {
-                        prop_assert_eq!(Some(*tier), requested);
-                        prop_assert!(!tiers.contains(tier));
-                    }
-                }
-            }
-            let ranks: Vec<_> = seen.iter().map(|index| rank(wanted, tiers[*index])).collect();
-            prop_assert!(ranks.is_sorted());
-            let tried = tiers.iter().filter(|t| **t != Tier::Pool || wanted == Tier::Pool).count();
-            prop_assert_eq!(seen.len(), tried);
-        }
-
-        #[test]
-        fn any_text_has_a_complexity(prompt: String, max_tokens: usize) {
-            let longer = Complexity::estimate(&prompt, max_tokens.saturating_add(3000));
-            prop_assert!(longer >= Complexity::estimate(&prompt, max_tokens));
-        }
-    }
-}
+mod tests;

@@ -10,13 +10,14 @@ use crate::http::router::ROUTES;
 const BASE: &str = "/api/v1/";
 
 /// Operations that are read; the others are posted. A path that takes both is called by its verb.
-const READ: [&str; 11] = [
+const READ: [&str; 12] = [
     "health",
     "status",
     "metrics",
     "actors",
     "constitution",
     "models",
+    "backends",
     "identity",
     "envelopes",
     "peers",
