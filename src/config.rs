@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 mod http;
 mod load;
 mod routing;
+mod models;
 mod servers;
 mod telemetry;
 mod validate;
@@ -21,6 +22,7 @@ mod ws;
 pub use http::{Http, Rate};
 pub use load::{ConfigError, Flags, Source, Sources};
 pub use routing::{Breaker, Hedge, Queue, Retry};
+pub use models::{Models, Secret};
 pub use servers::{API_KEY_BYTES_MAX, ApiKey, ModelServer, ServerTier};
 pub use telemetry::{Ratio, Telemetry};
 pub use ws::Ws;
@@ -285,6 +287,8 @@ pub struct Inference {
     /// Servers of the OpenAI interface.
     #[serde(deserialize_with = "servers::list")]
     pub openai: Vec<ModelServer>,
+    /// Models that are brought to this machine.
+    pub models: Models,
 }
 
 impl Default for Inference {
@@ -300,6 +304,7 @@ impl Default for Inference {
             edge: Edge::default(),
             ollama: Ollama::default(),
             openai: Vec::new(),
+            models: Models::default(),
         }
     }
 }

@@ -52,6 +52,7 @@ pub mod messages {
     pub mod http;
     pub mod identity;
     pub mod inference_router;
+    pub mod models;
     pub mod roster;
     pub mod supervisor;
 }
@@ -67,6 +68,7 @@ pub mod actors {
     pub mod http;
     pub mod identity;
     pub mod inference_router;
+    pub mod models;
 }
 
 /// The outside world behind small functions.
@@ -130,6 +132,7 @@ pub mod http {
     mod inference;
     pub mod limits;
     mod metrics;
+    mod models;
     mod observe;
     mod openai;
     pub mod openapi;
@@ -163,6 +166,7 @@ pub mod cli {
     mod generate;
     pub mod identity;
     mod manual;
+    mod models;
     pub mod passphrase;
     mod printable;
     mod replay;

@@ -13,16 +13,17 @@ use tracing::{error, info, warn};
 
 use crate::actor::Failure;
 use crate::actors::inference_router::{self, Backend, InferenceRouter};
-use crate::actors::{audit, backend, consensus, envelope, gate_chain, gossip, http, identity};
+use crate::actors::{audit, backend, consensus, envelope, gate_chain, gossip, http, identity, models};
 use crate::adapters::audit::{AuditError, AuditLog, FileLimits};
 use crate::adapters::constitution_file::{ConstitutionFileError, read};
-use crate::adapters::keystore::{Keystore, KeystoreError};
+use crate::adapters::keystore::KeystoreError;
 use crate::adapters::lock::{DirLock, LockError};
+use crate::adapters::models::ModelStoreError;
 use crate::adapters::store::{Store, StoreError, free_bytes};
 use crate::adapters::{log_writer, process};
 use crate::address_file::{self, Told};
 use crate::clock;
-use crate::config::{self, AuthMode, Config};
+use crate::config::{AuthMode, Config};
 use crate::domain::constitution::Constitution;
 use crate::domain::federation::Bounds;
 use crate::domain::inference::Tier;
@@ -42,12 +43,13 @@ use crate::messages::gate_chain::{GateChainMsg, ReloadError};
 use crate::messages::identity::IdentityMsg;
 use crate::messages::roster::Roster;
 use crate::metrics::{Metrics, StoreFigures};
-use crate::passphrase_file::{self, PassphraseFileError};
+use crate::passphrase_file::PassphraseFileError;
 use crate::supervisor::{Exit, Root};
 use crate::token_file::TokenError;
 
 use plan::Plan;
 
+mod keys;
 mod plan;
 
 /// Time for the actors to say who and what they are for the lines at the start.
@@ -77,6 +79,9 @@ pub enum StartError {
     /// The constitution's file cannot be read or is not valid.
     #[error("gates.constitution: {0}")]
     Constitution(#[from] ConstitutionFileError),
+    /// The catalogue of models cannot be read or is not valid.
+    #[error("inference.models.catalogue: {0}")]
+    Catalogue(#[from] ModelStoreError),
     /// A host or origin in the configuration is none.
     #[error("{key}: {0}", key = origin_key(.0))]
     Origin(#[from] OriginError),
@@ -128,6 +133,7 @@ impl StartError {
     pub fn key(&self) -> Option<String> {
         match self {
             Self::Constitution(_) => Some("gates.constitution".into()),
+            Self::Catalogue(_) => Some("inference.models.catalogue".into()),
             Self::Origin(error) => Some(origin_key(error).into()),
             Self::UnknownActor { name, .. } => Some(format!("supervisor.actors.{name}")),
             Self::Tls(error) => Some(tls_key(error).into()),
@@ -207,7 +213,7 @@ pub async fn start_with(
     let data_dir = config.node.data_dir.clone();
     let lock = DirLock::acquire(&data_dir)?;
     address_file::remove(&data_dir);
-    let keystore = keystore(&config.node, passphrase).await?;
+    let keystore = keys::open(&config.node, passphrase).await?;
     let token = token::open(&data_dir)?;
     let file = config.gates.constitution.clone();
     let constitution = file.as_deref().map_or_else(|| Ok(Constitution::default()), read)?;
@@ -222,7 +228,7 @@ pub async fn start_with(
     let metrics = watched(&config, &store);
     let events = Events::new(metrics.events_missed());
     events.announce([Topic::Actors, Topic::Inference, Topic::Envelopes]);
-    events.announce([Topic::Federation, Topic::Consensus]);
+    events.announce([Topic::Federation, Topic::Consensus, Topic::Models]);
     let plan = Plan::new(&config.supervisor, drain, &metrics, &events);
     let supervisor = Root::address(&metrics);
 
@@ -288,6 +294,8 @@ pub async fn start_with(
         meter: metrics.federation(),
     };
     let (consensus_child, consensus) = plan.actor(consensus::NAME, move || decider.clone());
+    let keeper = models::Models::from_config(&config, events.clone())?;
+    let (models_child, models) = plan.actor(models::NAME, move || keeper.clone());
 
     let record = Arc::new(AuditLog::new(&data_dir, FileLimits::default(), clock::now_ms));
     // Once here, since a record that is damaged is not mended by starting its actor again.
@@ -307,6 +315,7 @@ pub async fn start_with(
         inference,
         gossip,
         consensus,
+        models,
         events: events.clone(),
     };
     let readiness = Readiness::default();
@@ -336,6 +345,7 @@ pub async fn start_with(
         inference_child,
         gossip_child,
         consensus_child,
+        models_child,
         audit_child,
         http_child,
     ];
@@ -418,30 +428,6 @@ impl Node {
             warn!("auth.mode is trust-loopback: every user of this machine can sign as this node");
         }
     }
-}
-
-/// The keystore, unlocked and read, so that what is wrong with it is told before anything runs.
-async fn keystore(
-    config: &config::Node,
-    passphrase: Option<Passphrase>,
-) -> Result<Arc<Keystore>, StartError> {
-    let keystore = Arc::new(Keystore::new(&config.data_dir));
-    let (opened, file) = (Arc::clone(&keystore), config.passphrase_file.clone());
-    let open = move || -> Result<(), StartError> {
-        if opened.is_encrypted()? {
-            let passphrase = match (passphrase, file) {
-                (Some(passphrase), _) => Some(passphrase),
-                (None, Some(file)) => Some(passphrase_file::read(&file)?),
-                (None, None) => None,
-            };
-            passphrase.map_or(Ok(()), |passphrase| opened.unlock(&passphrase))?;
-        }
-        opened.load()?;
-        Ok(())
-    };
-    let panicked = |error: tokio::task::JoinError| StartError::Actors(error.into());
-    tokio::task::spawn_blocking(open).await.map_err(panicked)??;
-    Ok(keystore)
 }
 
 /// TLS, or the right to do without.

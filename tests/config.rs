@@ -211,6 +211,25 @@ fn other_names_for_variables_yield_to_our_own() {
 }
 
 #[test]
+fn the_hubs_variables_mean_what_they_mean_to_it() {
+    let flags = Flags::default();
+    let models = |env: &[(&str, &str)]| load(env, &flags).unwrap().inference.models;
+    let set = models(&[("HF_ENDPOINT", "https://mirror.example"), ("HF_TOKEN", "hf_secret")]);
+    assert_eq!(set.endpoint, "https://mirror.example");
+    assert_eq!(set.token.expose(), "hf_secret");
+    assert!(!format!("{set:?}").contains("hf_secret"));
+    for (text, is_offline) in [("1", true), ("TRUE", true), ("on", true), ("0", false), ("", false)]
+    {
+        assert_eq!(models(&[("HF_HUB_OFFLINE", text)]).offline, is_offline, "{text}");
+    }
+    let both = [("HF_HUB_OFFLINE", "1"), ("BIZRA_INFERENCE__MODELS__OFFLINE", "false")];
+    assert!(!models(&both).offline);
+    let catalogue = models(&[("BIZRA_INFERENCE__MODELS__CATALOGUE", "~/models.toml")]).catalogue;
+    assert_eq!(catalogue, Some(PathBuf::from("/home/somebody/models.toml")));
+    refused(load(&[("HF_TOKEN", "\u{fffd}")], &flags), &["HF_TOKEN", "is not UTF-8"]);
+}
+
+#[test]
 fn an_unknown_variable_is_refused_only_if_it_looks_like_a_key() {
     let flags = Flags::default();
     assert!(load(&[("BIZRA_PASSPHRASE_FILE", "/p"), ("BIZRA_API_BIN", "b")], &flags).is_ok());

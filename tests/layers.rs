@@ -238,7 +238,8 @@ fn check(name: &str, text: &str) -> Vec<String> {
             broken.push(format!(":{at}: must not use crate::actors of another actor"));
         }
         if !is_test && names_other_adapter(name, code) {
-            broken.push(format!(":{at}: must not use crate::adapters but keystore and lock"));
+            broken
+                .push(format!(":{at}: must not use crate::adapters but keystore, lock and models"));
         }
         if name.starts_with("src/") {
             if code.contains(".expose_secret()") && !name.starts_with("src/adapters/keystore") {
@@ -387,14 +388,14 @@ fn names_other_actor(name: &str, code: &str) -> bool {
     })
 }
 
-/// Whether a command names an adapter other than the keys and the lock: on those it works while no
-/// node runs, and whatever else it wants it asks the node for. A replay computes by itself.
+/// Whether a command names an adapter other than the keys, the lock and the models: on those it works
+/// without a node, and whatever else it wants it asks the node for. A replay computes by itself.
 fn names_other_adapter(name: &str, code: &str) -> bool {
     name.starts_with("src/cli/")
         && code.match_indices("crate::adapters").any(|(at, path)| {
             let rest = code[at + path.len()..].trim_start_matches("::");
             let is_replay = name == "src/cli/replay.rs" && rest.starts_with("edge::");
-            !is_replay && !["keystore", "lock"].iter().any(|own| rest.starts_with(own))
+            !is_replay && !["keystore", "lock", "models"].iter().any(|own| rest.starts_with(own))
         })
 }
 

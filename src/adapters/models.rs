@@ -25,6 +25,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::adapters::store::free_bytes;
 use crate::domain::model_store::catalogue::{Catalogue, CatalogueError, DOCUMENT_BYTES_MAX, Entry};
@@ -38,6 +39,9 @@ pub use part::{Stop, StopOnDrop};
 
 /// The store's folder in the data directory.
 const FOLDER: &str = "models";
+/// Tries to hold a file, and the pause between two.
+const HOLD_TRIES: usize = 50;
+const HOLD_PAUSE: Duration = Duration::from_millis(2);
 /// Bytes written between two looks at the free space, and read between two looks whether to stop.
 const STRIDE: usize = 1 << 20;
 
@@ -209,8 +213,16 @@ pub struct Hold {
 /// When it cannot be opened or locked.
 pub fn hold(path: &Path) -> io::Result<Hold> {
     let file = File::open(path)?;
-    file.lock_shared()?;
-    Ok(Hold { _file: file })
+    // The store takes the lock for an instant when it looks whether it is free. Who keeps it for
+    // longer is none of ours, and is not waited for.
+    for _ in 0..HOLD_TRIES {
+        match file.try_lock_shared() {
+            Ok(()) => return Ok(Hold { _file: file }),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(HOLD_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// Whether a process holds the file.
@@ -360,14 +372,16 @@ impl ModelStore {
         if record.is_some() && !is_forced && is_held(&blob) {
             return Err(ModelStoreError::InUse(name.clone()));
         }
+        let partial = self.partial(&sha256);
+        if is_held(&partial) {
+            return Err(ModelStoreError::Coming(name.clone()));
+        }
         let mut bytes_freed = 0;
         if record.is_some() {
             self.write_index(&index)?;
             bytes_freed += self.collect(&index)?;
         }
-        let partial = self.partial(&sha256);
         match fs::metadata(&partial) {
-            Ok(_) if is_held(&partial) => return Err(ModelStoreError::Coming(name.clone())),
             Ok(file) => {
                 remove_if_there(&partial)?;
                 remove_if_there(&partial.with_extension("etag"))?;

@@ -11,6 +11,7 @@ use crate::cli::doctor::DoctorArgs;
 use crate::cli::generate::GenerateArgs;
 use crate::cli::identity::parse_node_id;
 use crate::cli::manual::{CompletionsArgs, ManArgs};
+use crate::cli::models::ModelsArgs;
 use crate::domain::fault::Fault;
 use crate::domain::id::NodeId;
 
@@ -81,8 +82,8 @@ pub(super) enum Command {
     Actors(ActorsArgs),
     /// Generate text
     Generate(GenerateArgs),
-    /// List the models that were seen
-    Models,
+    /// List the models that the node has seen; bring models to this machine and keep them
+    Models(ModelsArgs),
     /// Check content against the gates
     #[command(subcommand)]
     Gates(GatesCommand),

@@ -13,8 +13,9 @@ use crate::cli::bizra::{
 };
 use crate::cli::chaos::{self, Plan};
 use crate::cli::client::{CliError, Client, Target};
+use crate::cli::models::ModelsArgs;
 use crate::cli::{
-    audit, constitution, doctor, envelope, federation, generate, identity, manual, printable,
+    audit, constitution, doctor, envelope, federation, generate, identity, manual, models, printable,
     replay, show, token,
 };
 use crate::domain::fault::Fault;
@@ -68,7 +69,10 @@ async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Resu
         Command::Health => health(&target.client()?, say).await,
         Command::Actors(args) => actors(args, &target.client()?, say).await,
         Command::Generate(args) => generate::run(args, &target.client()?, say).await,
-        Command::Models => {
+        Command::Models(ModelsArgs { command: Some(command) }) => {
+            models::run(command, target, say).await
+        }
+        Command::Models(ModelsArgs { command: None }) => {
             let models = target.client()?.get(&["inference", "models"]).await?;
             say.answer(&models, show::models)
         }

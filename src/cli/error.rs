@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::adapters::keystore::KeystoreError;
 use crate::adapters::lock::LockError;
+use crate::adapters::models::ModelStoreError;
 use crate::cli::printable;
 use crate::config::ConfigError;
 use crate::passphrase_file::PassphraseFileError;
@@ -106,9 +107,18 @@ pub enum CliError {
     /// There is no passphrase in the file that was named.
     #[error("the passphrase: {0}")]
     Passphrase(#[from] PassphraseFileError),
+    /// A model could not be brought or kept.
+    #[error(transparent)]
+    Models(Box<ModelStoreError>),
     /// The answer could not be written.
     #[error(transparent)]
     Output(#[from] std::io::Error),
+}
+
+impl From<ModelStoreError> for CliError {
+    fn from(error: ModelStoreError) -> Self {
+        Self::Models(Box::new(error))
+    }
 }
 
 impl CliError {
@@ -121,7 +131,7 @@ impl CliError {
             Self::Lock(_) | Self::Elsewhere { .. } | Self::Keystore(_) | Self::File(_) => 1,
             Self::Refused { .. } | Self::Strange { .. } | Self::Output(_) => 1,
             Self::NoToken(_) | Self::Token(_) | Self::Stranger { .. } => 1,
-            Self::Untrusted { .. } | Self::BrokenOff { .. } => 1,
+            Self::Untrusted { .. } | Self::BrokenOff { .. } | Self::Models(_) => 1,
         }
     }
 
@@ -131,6 +141,7 @@ impl CliError {
             Self::Refused { body, .. } | Self::BrokenOff { body } => {
                 body["code"].as_str().unwrap_or("REFUSED")
             }
+            Self::Models(_) => "MODELS_FAILED",
             Self::Unreachable { .. } => "NO_NODE",
             Self::Untrusted { .. } => "CERTIFICATE_NOT_TRUSTED",
             Self::Strange { .. } => "NO_ANSWER_OF_A_NODE",

@@ -231,7 +231,7 @@ pub(super) fn plain(value: &Value) -> String {
 }
 
 /// A time with a unit that fits.
-fn seconds(seconds: f64) -> String {
+pub(super) fn seconds(seconds: f64) -> String {
     match seconds {
         s if s < 60.0 => format!("{s:.1}s"),
         s if s < 3600.0 => format!("{:.1}m", s / 60.0),

@@ -17,6 +17,9 @@ const ALIASES: [(&str, &str); 7] = [
     ("BIZRA_DATA_DIR", "node.data_dir"),
     ("BIZRA_PASSPHRASE_FILE", "node.passphrase_file"),
     ("OLLAMA_HOST", "inference.ollama.url"),
+    ("HF_ENDPOINT", "inference.models.endpoint"),
+    ("HF_TOKEN", "inference.models.token"),
+    ("HF_HUB_OFFLINE", "inference.models.offline"),
     ("RUST_LOG", "log.filter"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.endpoint"),
     ("OTEL_TRACES_SAMPLER_ARG", "telemetry.sampling_ratio"),
@@ -250,6 +253,9 @@ impl Layers {
                 *file = expand("inference.openai", file, home)?;
             }
         }
+        if let Some(catalogue) = &mut config.inference.models.catalogue {
+            *catalogue = expand("inference.models.catalogue", catalogue, home)?;
+        }
         if let Some(constitution) = &mut config.gates.constitution {
             *constitution = expand("gates.constitution", constitution, home)?;
         }
@@ -319,10 +325,10 @@ fn from_env(env: &[(String, String)]) -> Result<Vec<Overlay>, ConfigError> {
         if variables.iter().any(|(_, ours, _)| ours == key) {
             continue;
         }
-        if alias == "OLLAMA_HOST" {
-            push(alias, key.to_owned(), &ollama_url(text))?;
-        } else {
-            push(alias, key.to_owned(), text)?;
+        match alias {
+            "OLLAMA_HOST" => push(alias, key.to_owned(), &ollama_url(text))?,
+            "HF_HUB_OFFLINE" => push(alias, key.to_owned(), hub_flag(text))?,
+            _ => push(alias, key.to_owned(), text)?,
         }
     }
     for (name, key, text) in variables {
@@ -366,6 +372,12 @@ fn ollama_url(text: &str) -> String {
         host if is_bare_v6 => format!("{scheme}://[{host}]:{port}"),
         host => format!("{scheme}://{host}:{port}"),
     }
+}
+
+/// A flag as the hub's own programs read it: 1, true, yes and on in any case are set, the rest is not.
+fn hub_flag(text: &str) -> &'static str {
+    let is_set = ["1", "true", "yes", "on"].iter().any(|word| text.eq_ignore_ascii_case(word));
+    if is_set { "true" } else { "false" }
 }
 
 fn from_flags(flags: &Flags) -> Result<Vec<Overlay>, ConfigError> {

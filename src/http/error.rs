@@ -13,6 +13,7 @@ use crate::domain::envelope::SealError;
 use crate::domain::identity::IdentityError;
 use crate::domain::inference::request::RequestError;
 use crate::domain::inference::{InferenceError, is_context_full};
+use crate::domain::model_store::listing::ModelsError;
 use crate::domain::reject::RejectCode;
 use crate::messages::addr::CallError;
 use crate::messages::consensus::ConsensusError;
@@ -353,6 +354,27 @@ impl From<InferenceError> for ApiError {
                 "the model failed while generating",
             )
             .because(inner),
+        }
+    }
+}
+
+impl From<ModelsError> for ApiError {
+    fn from(error: ModelsError) -> Self {
+        let text = error.to_string();
+        match error {
+            ModelsError::Unknown(_) => Self::new(StatusCode::NOT_FOUND, "UNKNOWN_MODEL", text),
+            ModelsError::Conflict(_) => Self::new(StatusCode::CONFLICT, "MODEL_CONFLICT", text),
+            ModelsError::NoRoom(_) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "DISK_FULL", text)
+            }
+            ModelsError::Full { .. } => Self::unavailable("PULLS_FULL", text),
+            ModelsError::Cancelled => {
+                Self::timeout().details("larger stores are verified by: bizra models verify")
+            }
+            // The text says what the operator must do.
+            ModelsError::Failed(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "MODELS_FAILED", text)
+            }
         }
     }
 }

@@ -250,6 +250,7 @@ mod tests {
                 inference: nobody(&metrics),
                 gossip: nobody(&metrics),
                 consensus: nobody(&metrics),
+                models: nobody(&metrics),
                 events: Events::new(metrics.events_missed()),
             },
             metrics,

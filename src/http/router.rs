@@ -14,7 +14,7 @@ use crate::http::observe::observe;
 use crate::http::server::Peer;
 use crate::http::{
     actors, audit, backends, body, constitution, docs, envelope, federation, gates, health,
-    identity, inference, metrics, openai, status, token, ws,
+    identity, inference, metrics, models, openai, status, token, ws,
 };
 use crate::messages::addr::Deadline;
 
@@ -39,6 +39,12 @@ pub(super) const ENVELOPE_VERIFY: &str = "/api/v1/pci/envelope/verify";
 pub(super) const GATES_CHECK: &str = "/api/v1/pci/gates/check";
 pub(super) const MODELS: &str = "/api/v1/inference/models";
 pub(super) const BACKENDS: &str = "/api/v1/inference/backends";
+pub(super) const STORE: &str = "/api/v1/models";
+pub(super) const STORE_PULL: &str = "/api/v1/models/pull";
+pub(super) const STORE_PULL_FIND: &str = "/api/v1/models/pulls/{id}";
+pub(super) const STORE_PULL_CANCEL: &str = "/api/v1/models/pulls/{id}/cancel";
+pub(super) const STORE_VERIFY: &str = "/api/v1/models/verify";
+pub(super) const STORE_REMOVE: &str = "/api/v1/models/remove";
 pub(super) const TIER: &str = "/api/v1/inference/tier";
 pub(super) const GENERATE: &str = "/api/v1/inference/generate";
 pub(super) const OPENAI_CHAT: &str = "/v1/chat/completions";
@@ -63,7 +69,7 @@ pub(super) const TOKEN_ROTATE: &str = "/api/v1/token/rotate";
 pub(super) const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 39] = [
+pub const ROUTES: [(&str, Class); 45] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -88,6 +94,8 @@ pub const ROUTES: [(&str, Class); 39] = [
     (FEDERATION_PEERS, Class::Read),
     (PROPOSALS, Class::Read),
     (PROPOSAL, Class::Read),
+    (STORE, Class::Read),
+    (STORE_PULL_FIND, Class::Read),
     (GENERATE, Class::Act),
     (OPENAI_CHAT, Class::Act),
     (OPENAI_COMPLETIONS, Class::Act),
@@ -101,6 +109,10 @@ pub const ROUTES: [(&str, Class); 39] = [
     (PROPOSE, Class::Privileged),
     (CONSTITUTION_RELOAD, Class::Privileged),
     (ENVELOPES, Class::Privileged),
+    (STORE_PULL, Class::Privileged),
+    (STORE_PULL_CANCEL, Class::Privileged),
+    (STORE_VERIFY, Class::Privileged),
+    (STORE_REMOVE, Class::Privileged),
     (TOKEN_ROTATE, Class::Privileged),
     (ACTOR_STOP, Class::Privileged),
 ];
@@ -160,6 +172,8 @@ fn read() -> Router<App> {
         .route(FEDERATION_PEERS, get(federation::peers))
         .route(PROPOSALS, get(federation::list))
         .route(PROPOSAL, get(federation::find))
+        .route(STORE, get(models::list))
+        .route(STORE_PULL_FIND, get(models::find))
 }
 
 fn act() -> Router<App> {
@@ -180,6 +194,10 @@ fn privileged() -> Router<App> {
         .route(PROPOSE, post(federation::propose))
         .route(CONSTITUTION_RELOAD, post(constitution::reload))
         .route(ENVELOPES, get(envelope::log))
+        .route(STORE_PULL, post(models::pull))
+        .route(STORE_PULL_CANCEL, post(models::cancel))
+        .route(STORE_VERIFY, post(models::verify))
+        .route(STORE_REMOVE, post(models::remove))
         .route(TOKEN_ROTATE, post(token::rotate))
         .route(ACTOR_STOP, post(actors::stop))
 }

@@ -10,6 +10,9 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::clock;
 use crate::domain::gossip::Mode;
+use crate::domain::model_store::ModelName;
+use crate::domain::model_store::listing::Verified;
+use crate::domain::model_store::pulls::PullInfo;
 use crate::messages::addr::ActorName;
 
 /// Events of a topic that a slow subscriber may be behind before it loses the oldest. An event is
@@ -31,18 +34,21 @@ pub enum Topic {
     Consensus,
     /// Patterns that are learned.
     Patterns,
+    /// Models that come, go and are found damaged.
+    Models,
 }
 
 impl Topic {
     /// Every topic with the name that subscribers use. A topic needs a line here, an arm in
     /// [`Event::topic`], and [`Events::announce`] where its publisher is made.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Actors, "actors"),
         (Self::Inference, "inference"),
         (Self::Envelopes, "envelopes"),
         (Self::Federation, "federation"),
         (Self::Consensus, "consensus"),
         (Self::Patterns, "patterns"),
+        (Self::Models, "models"),
     ];
 
     /// The topic of this name.
@@ -70,6 +76,8 @@ pub enum Event {
     Federation(FederationEvent),
     /// A proposal was made or decided.
     Consensus(ConsensusEvent),
+    /// A model came, went or was looked at.
+    Model(ModelEvent),
 }
 
 impl Event {
@@ -81,6 +89,7 @@ impl Event {
             Self::Envelope(_) => Topic::Envelopes,
             Self::Federation(_) => Topic::Federation,
             Self::Consensus(_) => Topic::Consensus,
+            Self::Model(_) => Topic::Models,
         }
     }
 }
@@ -234,6 +243,21 @@ pub enum ConsensusEvent {
         status: &'static str,
         /// Its number among the decisions, if it was committed.
         height: Option<u64>,
+    },
+}
+
+/// What became of a model on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum ModelEvent {
+    /// How a pull stands: at each change, and once a second while bytes come.
+    Pull(PullInfo),
+    /// It was hashed again.
+    Verified(Verified),
+    /// It was removed.
+    Removed {
+        /// What it was called.
+        name: ModelName,
     },
 }
 

@@ -9,6 +9,7 @@ use crate::messages::gate_chain::GateChainMsg;
 use crate::messages::gossip::GossipMsg;
 use crate::messages::identity::IdentityMsg;
 use crate::messages::inference_router::InferenceMsg;
+use crate::messages::models::ModelsMsg;
 use crate::messages::supervisor::SupervisorMsg;
 
 /// Who is who; cheap to clone.
@@ -30,6 +31,8 @@ pub struct Roster {
     pub gossip: Addr<GossipMsg>,
     /// Who decides on proposals.
     pub consensus: Addr<ConsensusMsg>,
+    /// Keeper of the models on disk.
+    pub models: Addr<ModelsMsg>,
     /// What happens in the node.
     pub events: Events,
 }

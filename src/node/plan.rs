@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::actor::Actor;
 use crate::actors::backend::remote::RemoteBackend;
 use crate::actors::{
-    audit, backend, consensus, envelope, gate_chain, gossip, http, identity, inference_router,
+    audit, backend, consensus, envelope, gate_chain, gossip, http, identity, inference_router, models,
 };
 use crate::config::{self, Config, Ws};
 use crate::domain::inference::request;
@@ -30,6 +30,7 @@ const NAMES: &[&str] = &[
     inference_router::NAME,
     gossip::NAME,
     consensus::NAME,
+    models::NAME,
     audit::NAME,
     http::NAME,
 ];

@@ -20,6 +20,7 @@ fn method_of(path: &str) -> Method {
         "/backends",
         "/envelope/{id}",
         "/models/{id}",
+        "/pulls/{id}",
         "/envelopes",
         "/identity",
         "/peers",

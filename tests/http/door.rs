@@ -94,6 +94,7 @@ pub(crate) fn roster(metrics: &Metrics) -> Roster {
         inference: nobody("inference-router", metrics),
         gossip: nobody("gossip", metrics),
         consensus: nobody("consensus", metrics),
+        models: nobody("models", metrics),
         events: Events::new(metrics.events_missed()),
     }
 }

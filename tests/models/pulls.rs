@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bizra_omega::adapters::models::download::pull;
 use bizra_omega::adapters::models::hub::{Hub, Waits};
-use bizra_omega::adapters::models::installed;
+use bizra_omega::adapters::models::{ModelStoreError, installed};
 use bizra_omega::domain::model_store::{Presence, Stage};
 
-use crate::hub::{Double, ETAG, MODEL, Place, Reply, entry, parsed, sha256, waits};
+use crate::hub::{Double, ETAG, MODEL, Place, Reply, entry, name, parsed, sha256, waits};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -164,6 +164,30 @@ async fn of_two_pulls_of_one_model_one_fetches_and_both_have_it() {
     }
     assert_eq!(double.requests().len(), 1);
     assert_eq!(place.files().len(), 2, "{:?}", place.files());
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_is_not_removed_and_what_a_pull_left_is() {
+    let (place, double) = (Place::new(), Double::serve(MODEL, [Reply::Hang(3_000_000)]));
+    let known = parsed(MODEL);
+    let removing = async |is_expected: &dyn Fn(&Result<u64, ModelStoreError>) -> bool| {
+        loop {
+            let removed = place.store.remove(&name("demo"), &known, false);
+            let removed = removed.map(|removed| removed.bytes_freed);
+            if is_expected(&removed) {
+                return;
+            }
+            tokio::time::sleep(SECOND / 100).await;
+        }
+    };
+    tokio::select! {
+        pulled = place.pull(&double) => panic!("{pulled:?}"),
+        () = removing(&|removed| matches!(removed, Err(ModelStoreError::Coming(_)))) => {}
+    }
+    // Nobody pulls any more, but its last megabyte may still be written.
+    let left = removing(&|removed| !matches!(removed, Err(ModelStoreError::Coming(_))));
+    tokio::time::timeout(60 * SECOND, left).await.unwrap();
+    assert!(place.files().iter().all(|file| !file.starts_with("partial")), "{:?}", place.files());
 }
 
 #[tokio::test]

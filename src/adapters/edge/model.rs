@@ -15,6 +15,7 @@ use crate::adapters::edge::metadata::{Metadata, MetadataError};
 use crate::adapters::edge::network::{Network, PassError, Session};
 use crate::adapters::edge::vocabulary::{Segment, Vocabulary};
 use crate::adapters::edge::weights::{WeightsError, read_network};
+use crate::adapters::models::{Hold, hold};
 use crate::domain::inference::InferenceRequest;
 use crate::domain::inference::conversation::{Form, Message};
 
@@ -119,6 +120,8 @@ pub struct EdgeModel {
     network: Arc<Network>,
     vocabulary: Arc<Vocabulary>,
     template: Option<Arc<ChatTemplate>>,
+    /// Says in the model store that its file is in use; the last clone lets go.
+    hold: Option<Arc<Hold>>,
 }
 
 impl EdgeModel {
@@ -203,6 +206,8 @@ fn load_file(
     if !path.metadata()?.is_file() {
         return Err(LoadProblem::NotAFile);
     }
+    // Without it the model serves as well; the store would only not know that it is loaded.
+    let hold = hold(path).ok().map(Arc::new);
     let mut file = File::open(path)?;
     let before = file.metadata()?;
     let stamp = Stamp::of(&before);
@@ -222,7 +227,7 @@ fn load_file(
     if Stamp::of(&file.metadata()?) != stamp {
         return Err(LoadProblem::Changed);
     }
-    Ok((model, Some(KnownDigest { stamp, digest })))
+    Ok((EdgeModel { hold, ..model }, Some(KnownDigest { stamp, digest })))
 }
 
 fn digest_text(digest: blake3::Hash) -> String {
@@ -259,6 +264,7 @@ fn load(
         network: Arc::new(network),
         vocabulary: Arc::new(vocabulary),
         template,
+        hold: None,
     })
 }
 

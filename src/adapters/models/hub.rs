@@ -63,7 +63,14 @@ pub struct Hub {
     token: Option<HeaderValue>,
     is_offline: bool,
     waits: Waits,
-    client: Arc<OnceLock<Result<Client, String>>>,
+    client: Arc<OnceLock<Result<Trusting, String>>>,
+}
+
+/// A client, and whether it can trust anybody.
+#[derive(Debug)]
+struct Trusting {
+    client: Client,
+    has_authorities: bool,
 }
 
 /// Why there is no body to read.
@@ -131,10 +138,17 @@ impl Hub {
         &self.waits
     }
 
-    /// The client. The authorities are read once, when they are first needed.
-    fn client(&self) -> Result<&Client, ModelStoreError> {
-        let made = self.client.get_or_init(|| client(&self.waits));
-        made.as_ref().map_err(|reason| ModelStoreError::Address(reason.clone()))
+    /// The client for `url`. The authorities are read once, when they are first needed.
+    fn client(&self, url: &Url) -> Result<&Client, ModelStoreError> {
+        match self.client.get_or_init(|| client(&self.waits)) {
+            Ok(made) if made.has_authorities || url.scheme() == "http" => Ok(&made.client),
+            Ok(_) => Err(ModelStoreError::Address(
+                "this system trusts no certificate authorities, so no hub can be trusted; install \
+                 its package of them (ca-certificates)"
+                    .into(),
+            )),
+            Err(reason) => Err(ModelStoreError::Address(reason.clone())),
+        }
     }
 
     /// Asks for the file at `path`, from byte `from` on if that is more than none, and only if it is
@@ -180,7 +194,7 @@ impl Hub {
         etag: Option<&str>,
         token: Option<&HeaderValue>,
     ) -> Result<Response, Missed> {
-        let client = self.client().map_err(Missed::Fatal)?;
+        let client = self.client(url).map_err(Missed::Fatal)?;
         // What is hashed is the file, not a packed form of it.
         let mut request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
         if from > 0 {
@@ -238,12 +252,12 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn client(waits: &Waits) -> Result<Client, String> {
+fn client(waits: &Waits) -> Result<Trusting, String> {
     // The system's own authorities: its owner decides whom it trusts, and keeps them up to date.
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
-    // What cannot be read is left out; without any, every TLS connection is refused with a reason.
-    roots.add_parsable_certificates(found.certs);
+    // What cannot be read is left out.
+    let (taken, _) = roots.add_parsable_certificates(found.certs);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -258,6 +272,7 @@ fn client(waits: &Waits) -> Result<Client, String> {
         // The environment must not send the token elsewhere.
         .no_proxy()
         .build()
+        .map(|client| Trusting { client, has_authorities: taken > 0 })
         .map_err(|error| reason_of(&error))
 }
 

@@ -186,6 +186,7 @@ mod tests {
             ("GET /status", "/api/v1/status"),
             ("status", "/api/v1/status"),
             ("inference.models", "/api/v1/inference/models"),
+            ("models", "/api/v1/models"),
             ("actors", "/api/v1/actors"),
             ("GET /livez", "/livez"),
         ] {
@@ -205,6 +206,13 @@ mod tests {
         let id = format!("prop_{}", "0".repeat(64));
         let one = found("federation.proposals", Some(json!({ "id": id })));
         assert_eq!(one.1, format!("/api/v1/federation/proposals/{id}"));
+        let (verb, path, _) = found("models.pulls", Some(json!({"id": "pull_1_2"})));
+        assert_eq!((verb.as_str(), path.as_str()), ("GET", "/api/v1/models/pulls/pull_1_2"));
+        let (verb, path, _) = found("models.pulls.cancel", Some(json!({"id": "pull_1_2"})));
+        assert_eq!(
+            (verb.as_str(), path.as_str()),
+            ("POST", "/api/v1/models/pulls/pull_1_2/cancel")
+        );
         for name in [json!("a/b"), json!(".."), json!(""), json!("a?b"), json!(1), json!("\u{e9}")]
         {
             let refused = Operation::find("actors.stop", Some(json!({ "name": name })));
