@@ -121,7 +121,7 @@ pub struct EdgeModel {
     vocabulary: Arc<Vocabulary>,
     template: Option<Arc<ChatTemplate>>,
     /// Says in the model store that its file is in use; the last clone lets go.
-    hold: Option<Arc<Hold>>,
+    _hold: Option<Arc<Hold>>,
 }
 
 impl EdgeModel {
@@ -227,7 +227,7 @@ fn load_file(
     if Stamp::of(&file.metadata()?) != stamp {
         return Err(LoadProblem::Changed);
     }
-    Ok((EdgeModel { hold, ..model }, Some(KnownDigest { stamp, digest })))
+    Ok((EdgeModel { _hold: hold, ..model }, Some(KnownDigest { stamp, digest })))
 }
 
 fn digest_text(digest: blake3::Hash) -> String {
@@ -264,7 +264,7 @@ fn load(
         network: Arc::new(network),
         vocabulary: Arc::new(vocabulary),
         template,
-        hold: None,
+        _hold: None,
     })
 }
 
