@@ -14,6 +14,8 @@ const SETTINGS: [(&str, &str); 5] = [
     ("BIZRA_INFERENCE__MAX_TOKENS_MAX", "4"),
     ("BIZRA_INFERENCE__MAX_TOKENS_DEFAULT", "4"),
     // Actors are made to fail all the time.
+    // A model that exists is not fetched for a test.
+    ("BIZRA_INFERENCE__MODELS__OFFLINE", "true"),
     ("BIZRA_SUPERVISOR__MAX_RESTARTS", "1000000"),
     ("BIZRA_SUPERVISOR__GROUP_MAX_RESTARTS", "1000000"),
 ];

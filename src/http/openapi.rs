@@ -9,12 +9,14 @@ mod complete;
 pub(super) mod example;
 pub(super) mod forms;
 pub(super) mod proposals;
+pub(super) mod models;
 pub(super) mod shapes;
 
 use serde_json::Value;
 use utoipa::OpenApi;
 
 use crate::http::limits::Limits;
+use crate::http::models as store;
 use crate::http::router::ROUTES;
 use crate::http::{
     actors, backends, constitution, docs, envelope, federation, gates, health, identity, inference,
@@ -69,6 +71,12 @@ use crate::http::{
         openai::embeddings,
         openai::models::list,
         openai::models::find,
+        store::list,
+        store::pull,
+        store::find,
+        store::cancel,
+        store::verify,
+        store::remove,
         token::rotate,
         ws::socket,
     )

@@ -19,6 +19,7 @@ use crate::domain::identity::LABEL_CHARS_MAX;
 use crate::domain::inference::request::{STOP_CHARS_MAX, STOP_STRINGS_MAX};
 use crate::domain::inference::{FinishReason, Tier};
 use crate::domain::json::INTEGER_MAX;
+use crate::domain::model_store::Presence;
 use crate::domain::profile::{Gate, Profile};
 use crate::domain::reject::RejectCode;
 use crate::domain::score::Source;
@@ -129,6 +130,31 @@ forms! {
     VerdictName: one_of(
         [Verdict::Compliant, Verdict::Violation, Verdict::Indeterminate].map(Verdict::as_str),
     );
+    /// SHA-256 of a file, 64 lower-case hex digits.
+    Sha256Hex: hex(32, "74a4da8c9fdbcd15bd1f6d01d621410d31c6fc00986f5eb687824e7b93d7a9db");
+    /// Name of a model on disk.
+    ModelNameText: text()
+        .pattern(Some("^[a-z0-9][a-z0-9._-]{0,63}$"))
+        .examples(["qwen2.5-0.5b-instruct"]);
+    /// How far a model is on its way to this machine.
+    PresenceName: one_of(
+        [
+            Presence::Available,
+            Presence::Partial,
+            Presence::Installed,
+            Presence::Loaded,
+            Presence::Missing,
+        ]
+        .map(Presence::as_str),
+    );
+    /// Id of a pull.
+    PullIdText: text().pattern(Some("^pull_[0-9a-f]+_[0-9]+$")).examples(["pull_19b7e2c1f7b_1"]);
+    /// How a pull stands.
+    PullStateName: one_of(["running", "queued", "done", "failed", "cancelled"]);
+    /// What is being done with a model.
+    StageName: one_of(["downloading", "waiting", "checking", "pausing"]);
+    /// How the file of a model was found.
+    ConditionName: one_of(["ok", "damaged", "missing"]);
     /// A name that its owner gives to a key: no control characters.
     LabelText: text()
         .min_length(Some(1))
