@@ -453,7 +453,7 @@ fn a_forbidden_import_is_reported_with_its_line() {
             "must not use crate::actors",
         ),
         ("src/config/load.rs", "    std::env::var(\"X\")", "must not use std::env"),
-        ("src/cli/identity.rs", "use crate::adapters::store::Store;", "but keystore and lock"),
+        ("src/cli/identity.rs", "use crate::adapters::store::Store;", "but keystore, lock"),
         ("src/cli/identity.rs", "use crate::adapters::{keystore, store};", "but keystore"),
         ("src/actors/identity.rs", "    key.expose_secret()", "for the keystore alone"),
         ("src/node.rs", "    let (a, b) = unbounded_channel();", "every queue has a limit"),

@@ -18,7 +18,7 @@ use crate::domain::model_store::catalogue::{Catalogue, Entry};
 use crate::domain::model_store::index::IndexError;
 use crate::domain::model_store::listing::{Listing, ModelsError, Removed, Verified};
 use crate::domain::model_store::pulls::{Begun, PullInfo, PullState, Pulls, RUNNING_MAX};
-use crate::domain::model_store::{ModelName, Progress};
+use crate::domain::model_store::{ModelName, Progress, Stage};
 use crate::messages::addr::{Deadline, Reply, unless_abandoned};
 use crate::messages::event::{Event, Events, ModelEvent};
 use crate::messages::models::ModelsMsg;
@@ -177,6 +177,8 @@ impl Work {
                 work.tell(&info);
             }
         };
+        // It waits no more, also while what is here already is looked at.
+        tell(Progress::of(Stage::Checking, 0, entry.bytes));
         let now_ms = clock::shown_ms();
         match pull(&store, &hub, &entry, now_ms, Arc::new(tell)).await {
             Ok(installed) => {
