@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod http;
 mod load;
-mod routing;
 mod models;
+mod routing;
 mod servers;
 mod telemetry;
 mod validate;
@@ -21,8 +21,8 @@ mod ws;
 
 pub use http::{Http, Rate};
 pub use load::{ConfigError, Flags, Source, Sources};
-pub use routing::{Breaker, Hedge, Queue, Retry};
 pub use models::{Models, Secret};
+pub use routing::{Breaker, Hedge, Queue, Retry};
 pub use servers::{API_KEY_BYTES_MAX, ApiKey, ModelServer, ServerTier};
 pub use telemetry::{Ratio, Telemetry};
 pub use ws::Ws;

@@ -13,7 +13,9 @@ use tracing::{error, info, warn};
 
 use crate::actor::Failure;
 use crate::actors::inference_router::{self, Backend, InferenceRouter};
-use crate::actors::{audit, backend, consensus, envelope, gate_chain, gossip, http, identity, models};
+use crate::actors::{
+    audit, backend, consensus, envelope, gate_chain, gossip, http, identity, models,
+};
 use crate::adapters::audit::{AuditError, AuditLog, FileLimits};
 use crate::adapters::constitution_file::{ConstitutionFileError, read};
 use crate::adapters::keystore::KeystoreError;

@@ -9,7 +9,7 @@ use live::Process;
 
 /// Both the document and the node follow these, so that a text takes milliseconds. The hooks of
 /// schemathesis know the first.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("BIZRA_INFERENCE__PROMPT_CHARS_MAX", "64"),
     ("BIZRA_INFERENCE__MAX_TOKENS_MAX", "4"),
     ("BIZRA_INFERENCE__MAX_TOKENS_DEFAULT", "4"),

@@ -15,8 +15,8 @@ use crate::cli::chaos::{self, Plan};
 use crate::cli::client::{CliError, Client, Target};
 use crate::cli::models::ModelsArgs;
 use crate::cli::{
-    audit, constitution, doctor, envelope, federation, generate, identity, manual, models, printable,
-    replay, show, token,
+    audit, constitution, doctor, envelope, federation, generate, identity, manual, models,
+    printable, replay, show, token,
 };
 use crate::domain::fault::Fault;
 use crate::domain::inference::recorded::Asked;

@@ -13,7 +13,7 @@ const PREFIX: &str = "BIZRA_";
 /// What stands between section and key, and marks a variable as configuration.
 const SEPARATOR: &str = "__";
 /// Variables under another name, least specific first; `BIZRA_SECTION__KEY` goes before them.
-const ALIASES: [(&str, &str); 7] = [
+const ALIASES: [(&str, &str); 10] = [
     ("BIZRA_DATA_DIR", "node.data_dir"),
     ("BIZRA_PASSPHRASE_FILE", "node.passphrase_file"),
     ("OLLAMA_HOST", "inference.ollama.url"),

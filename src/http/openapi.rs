@@ -8,8 +8,8 @@ mod bounds;
 mod complete;
 pub(super) mod example;
 pub(super) mod forms;
-pub(super) mod proposals;
 pub(super) mod models;
+pub(super) mod proposals;
 pub(super) mod shapes;
 
 use serde_json::Value;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::actor::Actor;
 use crate::actors::backend::remote::RemoteBackend;
 use crate::actors::{
-    audit, backend, consensus, envelope, gate_chain, gossip, http, identity, inference_router, models,
+    audit, backend, consensus, envelope, gate_chain, gossip, http, identity, inference_router,
+    models,
 };
 use crate::config::{self, Config, Ws};
 use crate::domain::inference::request;

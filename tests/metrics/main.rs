@@ -44,6 +44,7 @@ const STANDING: &[(&str, &str)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stderr, reason = "whoever runs it should know what was not tested")]
 async fn every_family_moves_when_what_it_counts_happens() {
     let house = House::new(|config| {
         let constitution = include_str!("../../config/constitution.toml");

@@ -64,9 +64,12 @@ pub(in crate::http) struct Vendor {
     tier: Option<String>,
 }
 
+/// Whether a value changes nothing.
+type IsHarmless = fn(&Value) -> bool;
+
 /// Parameters that would change the answer and are not served, with the values of each that change
 /// nothing. Whatever is not here and not served is taken to be for somebody else.
-const UNSERVED: [(&str, fn(&Value) -> bool); 23] = [
+const UNSERVED: [(&str, IsHarmless); 23] = [
     ("tools", is_empty),
     ("tool_choice", |value| is_word(value, &["none", "auto"])),
     ("functions", is_empty),
