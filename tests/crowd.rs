@@ -44,6 +44,7 @@ impl Process {
 }
 
 /// As many connections as asked for, or what this machine allows, which is then told.
+#[expect(clippy::print_stderr, reason = "whoever runs it should know what was not tested")]
 fn affordable(count: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -235,7 +236,7 @@ fn wrong(number: usize) -> Vec<u8> {
     };
     // Half of them are cut short somewhere.
     let mut bytes = text.into_bytes();
-    if number % 2 == 1 && number % 5 == 0 {
+    if number % 2 == 1 && number.is_multiple_of(5) {
         let rest = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % bytes.len() as u64;
         bytes.truncate(usize::try_from(rest).unwrap());
     }

@@ -52,7 +52,7 @@ impl Actor for Scripted {
                 reply.send(vec![model(Tier::Edge), model(Tier::Local)]);
                 return Ok(());
             }
-            InferenceMsg::Recommend { .. } => return Ok(()),
+            InferenceMsg::Recommend { .. } | InferenceMsg::Backends { .. } => return Ok(()),
         };
         self.seen.lock().unwrap().push((*request).clone());
         if let Some(model) = request.model.clone().filter(|model| model != "scripted") {

@@ -40,6 +40,10 @@ const STANDING: &[(&str, &str)] = &[
     ("store_waiting", "an instant; `Waiting` in adapters/store/writer.rs"),
     ("actor_waiting_max", "a fact"),
     ("actor_critical", "a fact"),
+    (
+        "inference_queued",
+        "an instant; tests/router/queue.rs: a_greedy_client_does_not_starve_another",
+    ),
     ("actor_dead_letters", "tests/addr.rs: what_is_lost_unanswered_is_counted"),
 ];
 
@@ -60,6 +64,9 @@ async fn every_family_moves_when_what_it_counts_happens() {
         config.supervisor.heartbeat_deadline_ms = 1500;
         let edge = config.supervisor.actors.entry("edge".to_owned()).or_default();
         (edge.max_restarts, edge.waiting_max) = (Some(2), Some(1));
+        // More at once than its actor takes, and one repeat.
+        config.inference.edge.parallel = 2;
+        config.inference.retry.budget_reserve = 1;
     })
     .await;
     let mut moves = Moves { house: &house, seen: BTreeSet::new() };
@@ -127,6 +134,7 @@ async fn by_requests(moves: &mut Moves<'_>) {
         "inference_attempts_total{backend=\"edge\",outcome=\"ok\"}",
         "inference_time_to_first_token_seconds_count{backend=\"edge\"}",
         "inference_tokens_per_second_count{backend=\"edge\"}",
+        "inference_queue_seconds_count{backend=\"edge\"}",
         "inference_tokens_total{backend=\"edge\",direction=\"input\"}",
         "inference_tokens_total{backend=\"edge\",direction=\"output\"}",
         "gate_verdicts_total{outcome=\"passed\"}",
@@ -171,12 +179,15 @@ async fn by_requests(moves: &mut Moves<'_>) {
         async move { client.post("/inference/generate", &long).await }
     });
     house.until("actor_waiting{actor=\"inference-router\"}", |waiting| waiting >= 1.0).await;
+    house.until("inference_running{backend=\"edge\"}", |running| running >= 1.0).await;
+    moves.seen.insert("inference_running".to_owned());
     // The scrape itself is one.
     house.until("http_requests_in_flight", |requests| requests >= 2.0).await;
     moves.seen.extend(["actor_waiting", "http_requests_in_flight"].map(str::to_owned));
     assert_eq!(generating.await.unwrap().0, 200);
 }
 
+#[expect(clippy::print_stderr, reason = "whoever runs it should know what was not tested")]
 async fn by_sockets(moves: &mut Moves<'_>) {
     let house = moves.house;
     let address = house.base.strip_prefix("http://").unwrap().split('/').next().unwrap();
@@ -275,8 +286,18 @@ async fn by_failures(moves: &mut Moves<'_>) {
         "actor_down_total{actor=\"edge\"}",
         "inference_attempts_total{backend=\"edge\",outcome=\"unavailable\"}",
         "inference_requests_total{outcome=\"unavailable\"}",
+        "inference_retries_total{backend=\"edge\"}",
+        "inference_retries_refused_total{backend=\"edge\"}",
     ];
-    assert_eq!(moves.by(&down, house.generate(text)).await.0, 503);
+    assert_eq!(moves.by(&down, house.generate(text.clone())).await.0, 503);
+    let opened = ["inference_breaker{backend=\"edge\",state=\"open\"}"];
+    moves
+        .by(&opened, async {
+            for _ in 0..5 {
+                assert_eq!(house.generate(text.clone()).await.0, 503);
+            }
+        })
+        .await;
 }
 
 /// A node that has less room than it must leave.

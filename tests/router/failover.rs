@@ -246,6 +246,14 @@ async fn a_slow_beginning_is_hedged_once_and_the_slower_one_is_cancelled() {
         }
         slow.set(QUICK);
     }
+    let metrics = house.metrics.encode().unwrap();
+    for line in [
+        "inference_hedges_total{backend=\"b\"} 1",
+        "inference_hedges_won_total{backend=\"b\"} 1",
+        "inference_hedges_refused_total{backend=\"b\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -105,6 +105,8 @@ async fn who_cannot_be_served_in_time_is_told_so_at_once() {
     // One runs and two wait: the next would begin after three, and take as long itself.
     assert_eq!(error, InferenceError::Busy { wait: 12 * SECOND });
     assert!(began.elapsed() < SECOND, "it is told at once");
+    let metrics = house.metrics.encode().unwrap();
+    assert!(metrics.contains("inference_shed_total{backend=\"edge\"} 1"), "{metrics}");
     assert!(house.ask_as(GREEDY, raw(None), None, 17 * SECOND).await.is_ok());
     assert!(tasks.join_all().await.iter().all(|it| it.1.is_ok()));
     assert_eq!(edge.asked(), 1 + 3 + 1);
