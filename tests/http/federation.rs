@@ -13,7 +13,8 @@ fn proposal(number: usize) -> Value {
         "pattern_id": format!("pat_{number}"),
         "pattern_embedding": [0.25, -1, 1e-7],
         "source_node": "ab".repeat(16),
-        "confidence": 0.97,
+        // A whole number too is a confidence, and is read back.
+        "confidence": if number == 1 { json!(0.97) } else { json!(1) },
         "content": "Ask before you act.",
     })
 }

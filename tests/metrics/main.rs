@@ -38,6 +38,7 @@ const STANDING: &[(&str, &str)] = &[
     ("store_writable", "`after_a_write_error_the_store_only_reads` and what `broken` says"),
     ("log_lines_dropped", "tests/logs.rs: a_log_that_nobody_reads_stops_no_request"),
     ("store_waiting", "an instant; `Waiting` in adapters/store/writer.rs"),
+    ("federation_peers", "tests/federation.rs: a_node_that_is_alone_says_so"),
     ("actor_waiting_max", "a fact"),
     ("actor_critical", "a fact"),
     (
@@ -164,6 +165,14 @@ async fn by_requests(moves: &mut Moves<'_>) {
         let consume = client.post("/pci/envelope/verify?consume=true", &envelope["envelope"]);
         moves.by(&[series], consume).await;
     }
+
+    let proposal = json!({
+        "pattern_id": "pat_1", "pattern_embedding": [0.5], "source_node": "ab".repeat(16),
+        "confidence": 0.97,
+    });
+    let decided = ["consensus_height", "consensus_proposals_total{outcome=\"committed\"}"];
+    let proposed = moves.by(&decided, client.post("/federation/propose", &proposal)).await;
+    assert_eq!(proposed.0, 200, "{}", proposed.1);
 
     // As many as are in flight, and one that the model has no place for.
     let long =

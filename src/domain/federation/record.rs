@@ -227,9 +227,10 @@ impl Record {
             gates: value.get("gates").cloned().unwrap_or(Value::Null),
             outcome,
         };
-        // What is said twice must be said alike.
+        // What is said twice must be said alike: 1 and 1.0 are one number.
         let again = read.to_json();
-        let is_alike = |name: &str| value.get(name).is_none_or(|said| *said == again[name]);
+        let is_same = |said, own| json::canonical(said).ok() == json::canonical(own).ok();
+        let is_alike = |name: &str| value.get(name).is_none_or(|said| is_same(said, &again[name]));
         match MEMBERS.iter().find(|name| !is_alike(name)) {
             Some(name) => Err(form(&format!("{name} contradicts the rest"))),
             None => Ok(read),

@@ -133,8 +133,15 @@ fn what_breaks_a_rule_is_refused_with_its_member() {
 
 #[test]
 fn a_record_is_read_as_it_was_written_in_every_state() {
-    let pending = pending(Proposal::new(draft()).unwrap());
+    let waiting = pending;
+    let pending = waiting(Proposal::new(draft()).unwrap());
     let refused = Outcome::Rejected { code: "RejectGateIhsan".into(), reason: "why".into() };
+    let sure = Draft { confidence: 1.0, pattern_embedding: vec![1.0, 0.0, 5e-324], ..draft() };
+    let sure = waiting(Proposal::new(sure).unwrap());
+    for record in [sure.clone(), decided(sure, 1)] {
+        let bytes = record.to_bytes().unwrap();
+        assert_eq!(Record::from_json(&json::parse(&bytes).unwrap()), Ok(record));
+    }
     for record in [
         pending.clone(),
         committed(9),
