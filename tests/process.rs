@@ -382,8 +382,9 @@ async fn a_node_that_cannot_keep_its_keys_alive_ends_and_says_why() {
     let mut process =
         Process::start_with(folder.path(), &[("BIZRA_SUPERVISOR__MAX_RESTARTS", "2")]).await;
     let client = process.client();
-    // Loading the model has its own lines to say.
     until_ready(&client).await;
+    // Loading the model has its own lines to say.
+    client.post("/inference/generate", &json!({ "prompt": "The", "max_tokens": 1 })).await;
     let mut drills = 0;
     while let Ok(answer) = client.try_post("/actors/identity/stop", &json!({})).await {
         // Refused while the actor is between two incarnations.
@@ -417,7 +418,7 @@ async fn requests_that_outlast_the_grace_are_told_and_not_cut() {
         let mut waiting = 0;
         while waiting < 30 {
             let (_, status) = client.get("/status").await;
-            waiting = status["supervision"]["edge"]["queue_depth"].as_u64().unwrap();
+            waiting = status["supervision"]["inference-router"]["queue_depth"].as_u64().unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
