@@ -1,8 +1,8 @@
 //! The OpenAPI document: what handlers and their types say of themselves, and what holds for all.
 //!
 //! A handler says what it answers with (`#[utoipa::path]`), its types what they hold (`ToSchema`).
-//! What follows from a route's class and from having a body is added here ([`complete`]), and the
-//! bounds that are constants or settings are taken from where they are enforced ([`bounds`]).
+//! What follows from a route's class and from having a body is added here (`complete`), and the
+//! bounds that are constants or settings are taken from where they are enforced (`bounds`).
 
 mod bounds;
 mod complete;

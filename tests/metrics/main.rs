@@ -1,6 +1,5 @@
 //! `/metrics` of a live node: every family moves when what it counts happens, strict parsers read
 //! both formats, and callers cannot make it grow.
-#![expect(clippy::print_stderr, reason = "a test that skips a part says so")]
 
 mod house;
 #[path = "../live/mod.rs"]
@@ -49,7 +48,6 @@ const STANDING: &[(&str, &str)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stderr, reason = "whoever runs it should know what was not tested")]
 async fn every_family_moves_when_what_it_counts_happens() {
     let house = House::new(|config| {
         let constitution = include_str!("../../config/constitution.toml");
