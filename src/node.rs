@@ -7,38 +7,31 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::actor::Failure;
+use crate::actors::backend::remote::RemoteBackend;
 use crate::actors::inference_router::{self, Backend, InferenceRouter};
-use crate::actors::{
-    audit, backend, consensus, envelope, gate_chain, gossip, http, identity, models,
-};
+use crate::actors::{audit, backend, consensus, envelope, gate_chain, gossip, identity, models};
 use crate::adapters::audit::{AuditError, AuditLog, FileLimits};
 use crate::adapters::constitution_file::{ConstitutionFileError, read};
-use crate::adapters::keystore::KeystoreError;
+use crate::adapters::keystore::{Keystore, KeystoreError};
 use crate::adapters::lock::{DirLock, LockError};
 use crate::adapters::models::ModelStoreError;
 use crate::adapters::store::{Store, StoreError, free_bytes};
 use crate::adapters::{log_writer, process};
-use crate::address_file::{self, Told};
+use crate::address_file;
 use crate::clock;
-use crate::config::{AuthMode, Config};
+use crate::config::Config;
 use crate::domain::constitution::Constitution;
 use crate::domain::federation::Bounds;
 use crate::domain::inference::Tier;
 use crate::domain::passphrase::Passphrase;
 use crate::domain::replay::ReplayLimits;
 use crate::domain::restart::Strategy;
-use crate::http::app::{App, Parameters};
-use crate::http::auth::{Auth, Mode};
-use crate::http::origin::{OriginError, Origins};
-use crate::http::router::router;
-use crate::http::server::{Readiness, Server};
-use crate::http::tls::{Tls, TlsError};
-use crate::http::token;
+use crate::http::origin::OriginError;
+use crate::http::tls::TlsError;
 use crate::messages::addr::Deadline;
 use crate::messages::event::{Events, Topic};
 use crate::messages::gate_chain::{GateChainMsg, ReloadError};
@@ -46,11 +39,13 @@ use crate::messages::identity::IdentityMsg;
 use crate::messages::roster::Roster;
 use crate::metrics::{Metrics, StoreFigures};
 use crate::passphrase_file::PassphraseFileError;
-use crate::supervisor::{Exit, Root};
+use crate::supervisor::{ChildSpec, Exit, Root};
 use crate::token_file::TokenError;
 
+use door::{Door, Opened};
 use plan::Plan;
 
+mod door;
 mod keys;
 mod plan;
 
@@ -173,17 +168,21 @@ fn origin_key(error: &OriginError) -> &'static str {
 /// A running node. Dropping it ends it without order; see [`Node::shutdown`].
 #[derive(Debug)]
 pub struct Node {
-    root: Root,
-    roster: Roster,
-    address: SocketAddr,
+    /// Before the lock in `inside` is given back, what it says of itself is taken away.
+    door: Opened,
+    inside: Embedded,
     /// How long it still accepts when it is told to stop.
     drain: Duration,
+}
+
+/// A running node that only its own process reaches, by its addresses: it has no listener, no token
+/// and no file that says where it is. Dropping it ends it without order; see [`Embedded::shutdown`].
+#[derive(Debug)]
+pub struct Embedded {
+    root: Root,
+    roster: Roster,
     grace: Duration,
     store: Arc<Store>,
-    readiness: Readiness,
-    tls: Option<Tls>,
-    /// Taken away before the lock is given back.
-    told: Told,
     /// Held until the store is closed.
     _lock: DirLock,
 }
@@ -206,28 +205,71 @@ pub async fn start_with(
     passphrase: Option<Passphrase>,
 ) -> Result<Node, StartError> {
     let started = Instant::now();
-    let servers = backend::remote::RemoteBackend::all_from_config(&config.inference)?;
-    let known = plan::names(&servers);
-    if let Some(name) = config.supervisor.unknown_actor(&known) {
-        return Err(StartError::UnknownActor { name: name.to_owned(), known });
+    let drain = Duration::from_secs(config.http.drain_seconds);
+    let tls = door::tls(&config)?;
+    let ground = Ground::take(&config, passphrase).await?;
+    let door = Door::make(&config, tls).await?;
+    let open = |plan: &Plan<'_>, roster: &Roster, metrics: &Metrics| {
+        let (child, opened) = door.child(plan, &config, roster, metrics, started);
+        (Some(child), opened)
+    };
+    let (inside, door) = assemble(&config, ground, drain, open).await?;
+    door.tell();
+    door.introduce(&config, &inside.node_id().await);
+    Ok(Node { door, inside, drain })
+}
+
+/// Starts a node inside another program, which nothing else reaches: as [`start`], but it binds no
+/// address and has no HTTP actor.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
+    let ground = Ground::take(&config, None).await?;
+    let (inside, ()) = assemble(&config, ground, Duration::ZERO, |_, _, _| (None, ())).await?;
+    let (node, data_dir) = (inside.node_id().await, config.node.data_dir.display());
+    info!(node, %data_dir, "the embedded node is up");
+    Ok(inside)
+}
+
+/// What a node stands on: its part of the disk and what it read there.
+#[derive(Debug)]
+struct Ground {
+    lock: DirLock,
+    keystore: Arc<Keystore>,
+    constitution: Constitution,
+    servers: Vec<RemoteBackend>,
+}
+
+impl Ground {
+    async fn take(config: &Config, passphrase: Option<Passphrase>) -> Result<Self, StartError> {
+        let servers = RemoteBackend::all_from_config(&config.inference)?;
+        let known = plan::names(&servers);
+        if let Some(name) = config.supervisor.unknown_actor(&known) {
+            return Err(StartError::UnknownActor { name: name.to_owned(), known });
+        }
+        let lock = DirLock::acquire(&config.node.data_dir)?;
+        address_file::remove(&config.node.data_dir);
+        let keystore = keys::open(&config.node, passphrase).await?;
+        let file = config.gates.constitution.as_deref();
+        let constitution = file.map_or_else(|| Ok(Constitution::default()), read)?;
+        Ok(Self { lock, keystore, constitution, servers })
     }
-    let tls = tls(&config)?;
-    let data_dir = config.node.data_dir.clone();
-    let lock = DirLock::acquire(&data_dir)?;
-    address_file::remove(&data_dir);
-    let keystore = keys::open(&config.node, passphrase).await?;
-    let token = token::open(&data_dir)?;
-    let file = config.gates.constitution.clone();
-    let constitution = file.as_deref().map_or_else(|| Ok(Constitution::default()), read)?;
-    let origins = Origins::new(&config.http.hosts, &config.http.origins)?;
-    let address = SocketAddr::new(config.http.host, config.http.port);
-    let bound = TcpListener::bind(address).await;
-    let listener = bound.map_err(|source| StartError::Bind { address, source })?;
-    let address = listener.local_addr().unwrap_or(address);
+}
+
+/// Starts the actors of a node. `open` makes the last of them, if there is one, and what the node
+/// keeps of it.
+async fn assemble<T>(
+    config: &Config,
+    ground: Ground,
+    drain: Duration,
+    open: impl FnOnce(&Plan<'_>, &Roster, &Metrics) -> (Option<ChildSpec>, T),
+) -> Result<(Embedded, T), StartError> {
+    let Ground { lock, keystore, constitution, servers } = ground;
+    let (data_dir, file) = (config.node.data_dir.clone(), config.gates.constitution.clone());
     let store = Arc::new(Store::open(&data_dir, config.store.free_bytes_min)?);
 
-    let drain = Duration::from_secs(config.http.drain_seconds);
-    let metrics = watched(&config, &store);
+    let metrics = watched(config, &store);
     let events = Events::new(metrics.events_missed());
     events.announce([Topic::Actors, Topic::Inference, Topic::Envelopes]);
     events.announce([Topic::Federation, Topic::Consensus, Topic::Models]);
@@ -296,7 +338,7 @@ pub async fn start_with(
         meter: metrics.federation(),
     };
     let (consensus_child, consensus) = plan.actor(consensus::NAME, move || decider.clone());
-    let keeper = models::Models::from_config(&config, events.clone())?;
+    let keeper = models::Models::from_config(config, events.clone())?;
     let (models_child, models) = plan.actor(models::NAME, move || keeper.clone());
 
     let record = Arc::new(AuditLog::new(&data_dir, FileLimits::default(), clock::now_ms));
@@ -320,27 +362,7 @@ pub async fn start_with(
         models,
         events: events.clone(),
     };
-    let readiness = Readiness::default();
-    let limits = plan::limits(&config);
-    let app = App::new(Parameters {
-        roster: roster.clone(),
-        metrics: metrics.clone(),
-        auth: Auth::new(mode(config.auth.mode), token),
-        origins,
-        limits: limits.clone(),
-        readiness: readiness.clone(),
-        started,
-        data_dir: data_dir.clone(),
-        has_drills: config.chaos.enabled,
-    });
-    let server =
-        Server::new(vec![listener], router(app), limits, metrics.clone(), readiness.clone());
-    if let Some(tls) = &tls {
-        server.use_tls(tls.clone());
-    }
-    let (http_child, _) = plan.actor(http::NAME, move || http::Http { server: server.clone() });
-
-    let children = vec![
+    let mut children = vec![
         identity_child,
         gate_chain_child,
         envelope_child,
@@ -349,25 +371,60 @@ pub async fn start_with(
         consensus_child,
         models_child,
         audit_child,
-        http_child,
     ];
+    let (http_child, opened) = open(&plan, &roster, &metrics);
+    children.extend(http_child);
     let settings = plan.settings(Strategy::OneForOne);
     let root = Root::start(supervisor, settings, children).await.map_err(StartError::Actors)?;
     let grace = Duration::from_secs(config.supervisor.shutdown_seconds).saturating_sub(drain);
-    let told = Told::of(&data_dir, address);
-    told.tell(tls.as_ref().map(Tls::fingerprint));
-    let node =
-        Node { root, roster, address, drain, grace, store, readiness, tls, told, _lock: lock };
-    node.introduce(&config).await;
-    Ok(node)
+    Ok((Embedded { root, roster, grace, store, _lock: lock }, opened))
 }
 
 impl Node {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.door.address
     }
 
+    /// Every address that may be used from outside the tree.
+    pub fn roster(&self) -> &Roster {
+        self.inside.roster()
+    }
+
+    /// Waits until it ends by itself, which it does when a critical actor cannot be kept alive.
+    pub async fn ended(&self) -> Exit {
+        self.inside.ended().await
+    }
+
+    /// Says that it is not ready, and after a while stops every actor in order, those that take
+    /// work first and the keys last, then closes the store. What has not ended within the
+    /// configured time is killed.
+    pub async fn shutdown(&self) -> Exit {
+        self.door.leave();
+        tokio::select! {
+            () = tokio::time::sleep(self.drain) => {}
+            // Nothing is left to wait for.
+            _ = self.inside.ended() => {}
+        }
+        self.inside.shutdown().await
+    }
+
+    /// Reads again what may change while the node runs: the certificate with its key, for the
+    /// connections from now on, and the constitution, if they come from files. What cannot be used
+    /// is logged, and what was read before stays in use.
+    pub async fn reload(&self) {
+        self.door.reload();
+        let wait = Deadline::after(INTRODUCTION_WAIT);
+        let ask = |reply| GateChainMsg::Reload { reply };
+        match self.roster().gate_chain.call(wait, ask).await {
+            Ok(Ok(_) | Err(ReloadError::BuiltIn)) => {}
+            Ok(Err(error)) => warn!(%error, "the constitution stays as it is"),
+            Err(error) => warn!(%error, "the constitution was not read again"),
+        }
+    }
+}
+
+impl Embedded {
     /// Every address that may be used from outside the tree.
     pub fn roster(&self) -> &Roster {
         &self.roster
@@ -378,16 +435,9 @@ impl Node {
         self.root.ended().await
     }
 
-    /// Says that it is not ready, and after a while stops every actor in order, those that take
-    /// work first and the keys last, then closes the store. What has not ended within the
-    /// configured time is killed.
+    /// Stops every actor in order, then closes the store. What has not ended within the configured
+    /// time is killed.
     pub async fn shutdown(&self) -> Exit {
-        self.readiness.leave();
-        tokio::select! {
-            () = tokio::time::sleep(self.drain) => {}
-            // Nothing is left to wait for.
-            _ = self.root.ended() => {}
-        }
         let exit = self.root.shutdown(self.grace).await;
         let store = Arc::clone(&self.store);
         if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
@@ -396,51 +446,11 @@ impl Node {
         exit
     }
 
-    /// Reads again what may change while the node runs: the certificate with its key, for the
-    /// connections from now on, and the constitution, if they come from files. What cannot be used
-    /// is logged, and what was read before stays in use.
-    pub async fn reload(&self) {
-        match self.tls.as_ref().map(Tls::reload) {
-            Some(Ok(())) => {
-                self.told.tell(self.tls.as_ref().map(Tls::fingerprint));
-                info!("the certificate was read again");
-            }
-            Some(Err(error)) => error!(%error, "the certificate from before stays in use"),
-            None => {}
-        }
-        let wait = Deadline::after(INTRODUCTION_WAIT);
-        let ask = |reply| GateChainMsg::Reload { reply };
-        match self.roster.gate_chain.call(wait, ask).await {
-            Ok(Ok(_) | Err(ReloadError::BuiltIn)) => {}
-            Ok(Err(error)) => warn!(%error, "the constitution stays as it is"),
-            Err(error) => warn!(%error, "the constitution was not read again"),
-        }
-    }
-
-    /// Says who and where it is, in a few lines.
-    async fn introduce(&self, config: &Config) {
+    /// Who it is, for the lines at the start.
+    async fn node_id(&self) -> String {
         let wait = Deadline::after(INTRODUCTION_WAIT);
         let active = self.roster.identity.call(wait, |reply| IdentityMsg::Active { reply }).await;
-        let node = active.map(|identity| identity.node_id.to_string()).unwrap_or_default();
-        let data_dir = config.node.data_dir.display();
-        let tls = self.tls.is_some();
-        info!(address = %self.address, tls, node, %data_dir, "the node is up");
-        info!("print the API token with: bizra token --data-dir {data_dir}");
-        if config.auth.mode == AuthMode::TrustLoopback {
-            warn!("auth.mode is trust-loopback: every user of this machine can sign as this node");
-        }
-    }
-}
-
-/// TLS, or the right to do without.
-fn tls(config: &Config) -> Result<Option<Tls>, StartError> {
-    let http = &config.http;
-    match (&http.tls_cert, &http.tls_key) {
-        (Some(certificate), Some(key)) => Ok(Some(Tls::load(certificate, key)?)),
-        (Some(_), None) => Err(StartError::HalfTls { has: "http.tls_cert", lacks: "http.tls_key" }),
-        (None, Some(_)) => Err(StartError::HalfTls { has: "http.tls_key", lacks: "http.tls_cert" }),
-        _ if http.insecure || http.host.to_canonical().is_loopback() => Ok(None),
-        _ => Err(StartError::Plain(http.host)),
+        active.map(|identity| identity.node_id.to_string()).unwrap_or_default()
     }
 }
 
@@ -462,12 +472,4 @@ fn watched(config: &Config, store: &Arc<Store>) -> Metrics {
         })
     });
     metrics
-}
-
-fn mode(mode: AuthMode) -> Mode {
-    match mode {
-        AuthMode::Token => Mode::Token,
-        AuthMode::Local => Mode::Local,
-        AuthMode::TrustLoopback => Mode::TrustLoopback,
-    }
 }

@@ -361,6 +361,43 @@ fn a_file_that_was_named_must_be_there() {
 }
 
 #[test]
+fn a_program_gives_the_values_of_a_file() {
+    let home = Path::new("/home/somebody");
+    let given = |values: serde_json::Value, flags: &Flags| {
+        Config::from_values(&values, Some(home), flags).map_err(|error| error.to_string())
+    };
+    let values = serde_json::json!({
+        "node": { "data_dir": "~/data" },
+        "http": { "port": 0, "rate": { "loopback": true } },
+        "supervisor": { "actors": { "gate-chain": { "max_restarts": 9 } } },
+    });
+    let config = given(values.clone(), &Flags::default()).unwrap();
+    assert_eq!(config.node.data_dir, home.join("data"));
+    assert_eq!((config.http.port, config.http.rate.loopback), (0, true));
+    assert_eq!(config.supervisor.actor("gate-chain").max_restarts, Some(9));
+    let flags = Flags { data_dir: Some("/elsewhere".into()), ..Flags::default() };
+    assert_eq!(given(values, &flags).unwrap().node.data_dir, Path::new("/elsewhere"));
+    let nothing = given(serde_json::json!({}), &Flags::default()).unwrap();
+    assert_eq!(nothing.node.data_dir, home.join(".bizra"));
+
+    for (values, parts) in [
+        (serde_json::json!({ "htp": {} }), ["configuration given: htp", "unknown field"]),
+        (serde_json::json!({ "http": { "prot": 1 } }), ["http.prot", "unknown field"]),
+        (serde_json::json!({ "http": { "port": 65_536 } }), ["http.port", "configuration given"]),
+        (serde_json::json!({ "http": { "port": "x" } }), ["http.port", "invalid type"]),
+        (serde_json::json!({ "http": { "idle_seconds": 0 } }), ["configuration given", "idle_sec"]),
+        (serde_json::json!({ "http": null }), ["configuration given", ""]),
+        (serde_json::json!([1]), ["configuration given", ""]),
+        (serde_json::json!("http"), ["configuration given", ""]),
+    ] {
+        refused(given(values, &Flags::default()), &parts);
+    }
+    let tilde = serde_json::json!({ "node": { "data_dir": "~" } });
+    let homeless = Config::from_values(&tilde, None, &Flags::default());
+    refused(homeless.map_err(|error| error.to_string()), &["node.data_dir", "HOME"]);
+}
+
+#[test]
 fn an_actor_is_found_under_both_spellings() {
     let name = "BIZRA_SUPERVISOR__ACTORS__GATE_CHAIN__MAX_RESTARTS";
     let config = load(&[(name, "9")], &Flags::default()).unwrap();
