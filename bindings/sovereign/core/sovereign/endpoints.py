@@ -79,7 +79,7 @@ class Endpoints(ABC):
     async def identity_generate(
         self, label: str | None = None, activate: bool | None = None
     ) -> dict[str, Any]:
-        """``POST /identity/generate``: a new key; it signs from now on unless ``activate=False``."""
+        """``POST /identity/generate``: a new key; signs from now on, unless ``activate=False``."""
         return await self.request(
             "POST", "/identity/generate", _given(label=label, activate=activate)
         )
@@ -102,7 +102,7 @@ class Endpoints(ABC):
         provenance: Sequence[str] | None = None,
         audience: str | None = None,
     ) -> dict[str, Any]:
-        """``POST /pci/envelope/create``: the envelope's fields, and the whole under ``envelope``."""
+        """``POST /pci/envelope/create``: its fields, and the whole under ``envelope``."""
         parents = list(provenance) if provenance is not None else None
         given = _given(ttl=ttl, provenance=parents, audience=audience)
         return await self.request("POST", "/pci/envelope/create", {"payload": payload, **given})

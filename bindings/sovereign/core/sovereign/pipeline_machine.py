@@ -149,7 +149,7 @@ class PipelineMachine(ABC):
         estimated_value: float = 0.0,
         context: Mapping[str, Any] | None = None,
     ) -> str:
-        """Submits what a monitor saw. It has no Ihsan score and level OBSERVER: a person decides."""
+        """Submits what a monitor saw. It has no Ihsan score and level OBSERVER."""
         return await self.submit(
             PipelineOpportunity(
                 domain=domain,

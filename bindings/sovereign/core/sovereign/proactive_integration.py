@@ -100,9 +100,9 @@ class EntityCycleResult:
 class ProactiveSovereignEntity:
     """Looks through its observers, decides what is worth it, and submits that to its pipeline.
 
-    It never raises a level: what is submitted has the lowest of the level it came with (OBSERVER
-    apart, which stands for none), the default, and what the mode allows. The pipeline's filters
-    decide the rest.
+    What is submitted has the lowest of the level it came with (OBSERVER apart, which stands for
+    none), the default, and what the mode allows; without an Ihsan score it is OBSERVER. The
+    pipeline's filters decide the rest.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class ProactiveSovereignEntity:
                 result.skipped[opportunity.id] = reason
                 continue
             result.decided += 1
-            opportunity.autonomy_level = self._level(opportunity.autonomy_level)
+            opportunity.autonomy_level = self._level(opportunity)
             try:
                 await self.pipeline.submit(opportunity)
             except (asyncio.QueueFull, ValueError) as error:
@@ -248,8 +248,11 @@ class ProactiveSovereignEntity:
             return f"Ihsan {opportunity.ihsan_score} < {self.config.ihsan_threshold}"
         return None
 
-    def _level(self, asked: AutonomyLevel) -> AutonomyLevel:
-        level = self.config.default_autonomy
+    def _level(self, opportunity: PipelineOpportunity) -> AutonomyLevel:
+        if opportunity.ihsan_score == 0:
+            # Nobody measured it, so a person decides.
+            return AutonomyLevel.OBSERVER
+        asked, level = opportunity.autonomy_level, self.config.default_autonomy
         if asked is not AutonomyLevel.OBSERVER:
             level = min(level, asked)
         if self.config.mode is EntityMode.PROACTIVE_SUGGEST:

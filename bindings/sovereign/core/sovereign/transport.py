@@ -70,7 +70,7 @@ def _late(url: str, timeout: float) -> RustUnreachable:
 
 
 def _broken(url: str, error: BaseException) -> RustUnreachable:
-    return RustUnreachable(f"no answer from {url}: {error or type(error).__name__}")
+    return RustUnreachable(f"no answer from {url}: {str(error) or type(error).__name__}")
 
 
 def choose_transport(
