@@ -227,13 +227,15 @@ async def test_who_no_longer_waits_leaves_nothing_running(tmp_path: Path) -> Non
 
 
 async def test_one_that_nobody_holds_ends(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
     manager = RustProcessManager(program(tmp_path / "bin"), api_port=0, data_dir=tmp_path / "data")
     assert await manager.start(), manager.last_error
     pid = manager.pid or 0
     del manager
     gc.collect()
     await until(lambda: not runs(pid))
-    await until(lambda: not [it for it in threading.enumerate() if it.name == "bizra-api-output"])
+    # With it ends who read what it wrote, and who waited for its end.
+    await until(lambda: set(threading.enumerate()) <= before)
 
 
 SCRIPT = """
