@@ -89,7 +89,7 @@ async def test_what_is_below_the_threshold_is_not_submitted() -> None:
 
 async def test_an_observer_that_fails_blinds_nobody_else() -> None:
     entity = ProactiveSovereignEntity()
-    entity.add_observer("broken", lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+    entity.add_observer("broken", lambda: 1 / 0)  # type: ignore[arg-type, return-value]
     entity.add_observer("strange", lambda: ["text"])  # type: ignore[list-item]
     entity.add_observer("good", lambda: [seen()])
     result = await entity.run_cycle()
@@ -137,4 +137,4 @@ def test_values_that_make_no_sense_are_refused() -> None:
         {"max_concurrent_goals": 0},
     ):
         with pytest.raises(ValueError, match=r"is a number|are positive|is positive"):
-            EntityConfig(**values)  # type: ignore[arg-type]
+            EntityConfig(**values)

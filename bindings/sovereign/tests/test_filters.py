@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ async def test_each_level_asks_for_its_ihsan(level: AutonomyLevel, needed: float
     assert await passes(which, autonomy_level=level, ihsan_score=needed)
     below = needed - 1e-9
     assert not await passes(which, autonomy_level=level, ihsan_score=below)
-    for score in (float("nan"), 1.5, -1.0, True):
+    for score in (float("nan"), 1.5, -1.0, -0.0, True):
         assert not await passes(which, autonomy_level=level, ihsan_score=score)
 
 
@@ -170,6 +171,7 @@ async def test_places_outlive_a_restart() -> None:
     assert [await passes(again) for _ in range(2)] == [True, False]
     again.release(held)
     assert await passes(again)
+    broken: Any
     for broken in ({}, {"times": [], "held": {}}, {"times": {"a": ["x"]}, "held": {}}):
         before = again.to_dict()
         with pytest.raises(PipelineStateError):

@@ -111,7 +111,9 @@ async def test_the_snippets_run_verbatim(
             await session.run(snippet)
             ran += 1
             out = capsys.readouterr().out
-            printed.update(line.split(": ", 1) for line in out.splitlines() if ": " in line)
+            for line in out.splitlines():
+                name, _, value = line.partition(": ")
+                printed[name] = value
             if "pyo3_sign" in snippet:
                 names = session.names
                 assert names["valid"] is True

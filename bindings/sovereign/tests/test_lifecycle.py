@@ -154,7 +154,10 @@ def test_without_the_wheel_nothing_is_remembered_and_that_is_said() -> None:
     assert rust.pyo3_preference_apply("Hi") == "Hi"
     backend = rust.stats()["backend"]
     assert (backend["patterns"], backend["preferences"]) == ("unavailable", "unavailable")
-    assert rust.stats()["reasons"]["pyo3"] == "use_pyo3 is false"
+    reasons = rust.stats()["reasons"]
+    assert reasons["pyo3"] == "use_pyo3 is false"
+    assert "only the wheel" in reasons["patterns"]
+    assert "only the wheel" in reasons["preferences"]
 
 
 def test_a_module_that_is_not_the_wheel_is_not_taken_for_it(

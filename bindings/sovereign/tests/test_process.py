@@ -215,6 +215,17 @@ async def test_who_serves_in_its_place_is_not_taken_for_it(tmp_path: Path) -> No
     assert not manager.is_running()
 
 
+async def test_another_node_on_its_directory_is_not_taken_for_it(
+    manager: RustProcessManager, tmp_path: Path
+) -> None:
+    assert await manager.start(), manager.last_error
+    idle = program(tmp_path / "idle", "import time; time.sleep(600)")
+    second = RustProcessManager(idle, api_port=0, data_dir=tmp_path / "data", start_timeout=0.5)
+    assert not await second.start()
+    assert not second.is_running()
+    assert manager.is_running()
+
+
 async def test_who_no_longer_waits_leaves_nothing_running(tmp_path: Path) -> None:
     path = program(tmp_path, "import time; time.sleep(600)")
     manager = RustProcessManager(path, api_port=0, data_dir=tmp_path / "data")

@@ -92,7 +92,7 @@ async def connected(url: str, timeout: float = 5.0) -> RustWebSocket:
 
 async def test_a_call_is_answered_also_among_other_messages() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = []
+        asked: list[dict[str, Any]] = []
         while len(asked) < 2:
             asked.append(json.loads((await read(reader))[1]))
         assert asked[0]["method"] == "inference.tier"
@@ -110,7 +110,7 @@ async def test_a_call_is_answered_also_among_other_messages() -> None:
         found = await asyncio.gather(
             socket.call("inference.tier", {"prompt": "p"}), socket.call("status")
         )
-        assert found == [{"which": 1}, {"which": 2}]
+        assert list(found) == [{"which": 1}, {"which": 2}]
         assert (await socket.receive())["topic"] == "actors"
 
 
@@ -208,6 +208,16 @@ async def test_what_is_no_admission_is_told(answer: bytes) -> None:
 
     async with server(serve, greet=False) as url:
         with pytest.raises(REFUSALS[answer]):
+            await connected(url)
+
+
+async def test_an_admission_for_another_key_is_none() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(admission(b"Sec-WebSocket-Key: another") + text(WELCOME))
+        await reader.read()
+
+    async with server(serve, greet=False) as url:
+        with pytest.raises(RustUnreachable, match="not for this key"):
             await connected(url)
 
 

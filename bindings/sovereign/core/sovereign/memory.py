@@ -69,13 +69,18 @@ class Memories:
 
     def backend(self, name: str) -> str:
         """Who remembers: ``native``, or ``unavailable``."""
-        is_there = self._native is not None and hasattr(self._native, name)
-        return "native" if is_there else "unavailable"
+        return "native" if self.reason(name) is None else "unavailable"
+
+    def reason(self, name: str) -> str | None:
+        """Why nobody remembers; ``None`` if somebody does."""
+        if self._native is None:
+            return "only the wheel bizra remembers, and it is not in use"
+        if not hasattr(self._native, name):
+            return f"this build of the wheel bizra has no {name}"
+        return None
 
     def _maker(self, name: str) -> Any:
-        if self._native is None:
-            raise NativeUnavailable("only the wheel bizra remembers, and it is not in use")
-        make = getattr(self._native, name, None)
-        if make is None:
-            raise NativeUnavailable(f"this build of the wheel bizra has no {name}")
-        return make
+        reason = self.reason(name)
+        if reason is not None:
+            raise NativeUnavailable(reason)
+        return getattr(self._native, name)

@@ -182,6 +182,8 @@ class RustLifecycleManager:
         reasons = {"pyo3": self._pyo3_reason, "process": self._process_manager.last_error}
         if health is not None:
             reasons["api"] = health.error
+        for name, kind in (("patterns", "PatternMemory"), ("preferences", "PreferenceTracker")):
+            reasons[name] = self._memories.reason(kind)
         is_native = "native" if self._pyo3_available else "python"
         return {
             "pyo3_available": self.pyo3_available,
