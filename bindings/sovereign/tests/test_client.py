@@ -133,14 +133,13 @@ async def test_the_event_loop_goes_on_meanwhile(by: str, double: Double) -> None
     async with RustAPIClient(double.url, transport=by) as client:
         await client.close()
         asked = asyncio.ensure_future(client.status())
-        longest, last = 0.0, time.monotonic()
+        ticks = 0
         while not asked.done():
             await asyncio.sleep(0.005)
-            now = time.monotonic()
-            longest, last = max(longest, now - last), now
+            ticks += 1
         assert asked.result() == {"ok": 1}
-        # Half a second is what a call that blocks would take.
-        assert longest < 0.4
+        # A call that blocks leaves none or one, however busy the machine is.
+        assert ticks > 5
 
 
 async def test_so_many_at_once_and_no_more(by: str, double: Double) -> None:
