@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import NODE_ENV, Double, missing
+from support import NODE_ENV, REPOSITORY, Double, missing
 
 from core.sovereign import RustProcessManager
 from core.sovereign.native import load
@@ -23,11 +23,13 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def binary() -> Path:
-    """The node's program, where the environment names it."""
+    """The node's program: the one that the environment names, or that cargo built for its tests."""
     named = os.environ.get("BIZRA_API_BIN")
-    if not named:
-        missing("BIZRA_API_BIN does not name the node's program")
-    return Path(named or "")
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
+    path = Path(named) if named else target / "debug/bizra-api"
+    if not path.exists():
+        missing(f"there is no {path}; build it with cargo build, or name one with BIZRA_API_BIN")
+    return path
 
 
 @pytest.fixture(scope="session")
