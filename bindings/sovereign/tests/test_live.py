@@ -127,6 +127,19 @@ async def test_events_come_over_the_socket(node: RustProcessManager) -> None:
         assert sealed["id"] in str(event["data"])
 
 
+async def test_a_prompt_is_answered_piece_by_piece(node: RustProcessManager) -> None:
+    async with client_of(node) as client, await client.websocket() as socket:
+        asked = socket.generate("The function returns", tier="edge", max_tokens=8, seed=1)
+        found = [it async for it in asked]
+        assert [it["type"] for it in found[-2:]] == ["token", "done"]
+        assert "".join(it["text"] for it in found[:-1]) == found[-1]["text"]
+        assert (await client.envelope_verify(found[-1]["envelope"]))["valid"] is True
+        with pytest.raises(RustAPIError) as caught:
+            async for _ in socket.generate("x", tier="no such tier"):
+                pass
+        assert caught.value.status == 400
+
+
 async def test_pyo3_sign_is_the_nodes_own_signature_also_after_a_rotation(
     binary: Path, tmp_path: Path
 ) -> None:

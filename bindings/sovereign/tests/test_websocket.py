@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Callable
 
 import pytest
+from support import until
 
 from core.sovereign import RustAPIClient, RustAPIError, RustUnreachable, RustWebSocket, websocket
 
@@ -151,6 +152,52 @@ async def test_a_call_without_an_answer_ends_in_time_and_the_socket_goes_on() ->
         with pytest.raises(RustUnreachable, match="no answer within"):
             await socket.call("status", timeout=0.1)
         assert await socket.call("status") == 7
+
+
+async def test_text_comes_in_pieces_and_who_stops_early_ends_the_work() -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            kind, content = await read(reader)
+            if kind == 8:
+                return
+            said = json.loads(content)
+            asked.append(said)
+            if said["type"] == "cancel":
+                writer.write(text({"type": "cancelled", "id": said["id"]}))
+                continue
+            for piece in ("a", "b"):
+                writer.write(text({"type": "token", "id": said["id"], "text": piece}))
+            if said["prompt"] == "whole":
+                writer.write(text({"type": "done", "id": said["id"], "text": "ab"}))
+            if said["prompt"] == "broken":
+                writer.write(text({"type": "error", "id": said["id"], "message": "no"}))
+
+    async with server(serve) as url, await connected(url) as socket:
+        found = [it async for it in socket.generate("whole", tier="edge", max_tokens=2)]
+        assert [(it["type"], it["text"]) for it in found] == [
+            *(("token", "a"), ("token", "b"), ("done", "ab"))
+        ]
+        assert asked[-1]["tier"] == "edge"
+
+        stream = socket.generate("endless")
+        assert (await stream.__anext__())["text"] == "a"
+        await stream.aclose()
+        await until(lambda: asked[-1]["type"] == "cancel")
+        assert asked[-1]["id"] == asked[-2]["id"]
+
+        pieces = []
+        with pytest.raises(RustAPIError, match="no"):
+            async for it in socket.generate("broken"):
+                pieces.append(it["text"])
+        assert pieces == ["a", "b"]
+        with pytest.raises(RustUnreachable, match="no answer within"):
+            async for _ in socket.generate("endless", timeout=0.1):
+                pass
+        # Nothing of all that is left among the messages.
+        await socket.close()
+        assert [it async for it in socket] == []
 
 
 BREAKING = {

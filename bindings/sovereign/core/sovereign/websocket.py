@@ -11,9 +11,9 @@ import json
 import ssl
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 from urllib.parse import urlsplit
 
 from core.sovereign import _frames
@@ -22,11 +22,17 @@ from core.sovereign.errors import RustAPIError, RustUnreachable
 __all__ = ["MESSAGE_BYTES_MAX", "RustWebSocket"]
 
 T = TypeVar("T")
+# What answers a call, or why nothing does.
+_Frame = Union[dict[str, Any], RustUnreachable]
 
 #: Bytes of one message.
 MESSAGE_BYTES_MAX = 16 << 20
 #: Messages that came and were not received yet; beyond that the oldest are dropped and counted.
 _WAITING_MAX = 1024
+#: Frames of one answer that came and were not taken yet: more than a model's longest answer has.
+_FRAMES_MAX = 65536
+#: Begins the id of whatever is asked here.
+_ID_PREFIX = "py-"
 #: Seconds for the other side to see that the socket is closed.
 _CLOSE_WAIT = 2.0
 
@@ -48,7 +54,7 @@ class RustWebSocket:
         self._writer = writer
         self._waiting: deque[dict[str, Any]] = deque()
         self._has_more = asyncio.Event()
-        self._calls: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._calls: dict[str, asyncio.Queue[_Frame]] = {}
         self._last_id = 0
         self._ended: RustUnreachable | None = None
         self._task: asyncio.Task[None] | None = None
@@ -165,21 +171,47 @@ class RustWebSocket:
         """
         await self._ask({"type": "subscribe", "topic": topic}, self.timeout)
 
-    async def _ask(self, message: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        self._last_id += 1
-        name = f"py-{self._last_id}"
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._calls[name] = answer
+    async def generate(
+        self, prompt: str, *, timeout: float = 60.0, **parameters: Any
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Has a prompt answered, and gives what comes as it comes.
+
+        That is frames of type ``token`` with their ``text``, and at the end one of type ``done``
+        with all that ``POST /inference/generate`` answers. ``parameters`` are those of that
+        endpoint, and ``timeout`` is the time from one frame to the next. Who stops early, with ``aclose()``, also
+        ends the work on the node.
+
+        Raises:
+            RustAPIError: The node refused, or failed on the way.
+            RustUnreachable: The socket is closed, or nothing came in time.
+        """
+        name, frames = self._expect()
+        is_over = False
         try:
-            await self.send({**message, "id": name})
-            found = await _within(timeout, answer)
+            await self.send({**parameters, "type": "generate", "id": name, "prompt": prompt})
+            while not is_over:
+                found = await _within(timeout, frames.get())
+                is_over = not isinstance(found, dict) or found.get("type") != "token"
+                yield _taken(found)
         finally:
             del self._calls[name]
-        if found.get("type") == "error":
-            status = found.get("status")
-            told = {**found, "error": found.get("message")}
-            raise RustAPIError(status if isinstance(status, int) else 0, told)
-        return found
+            if not is_over and self._ended is None:
+                await self.send({"type": "cancel", "id": name})
+
+    async def _ask(self, message: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        name, frames = self._expect()
+        try:
+            await self.send({**message, "id": name})
+            return _taken(await _within(timeout, frames.get()))
+        finally:
+            del self._calls[name]
+
+    def _expect(self) -> tuple[str, asyncio.Queue[_Frame]]:
+        """A new id, and where the frames that repeat it come."""
+        self._last_id += 1
+        name = f"{_ID_PREFIX}{self._last_id}"
+        frames = self._calls[name] = asyncio.Queue()
+        return name, frames
 
     async def close(self) -> None:
         """Says good-bye and closes. May be called twice."""
@@ -206,9 +238,8 @@ class RustWebSocket:
         if self._ended is None:
             self._ended = reason
         self._has_more.set()
-        for answer in self._calls.values():
-            if not answer.done():
-                answer.set_exception(self._ended)
+        for frames in self._calls.values():
+            frames.put_nowait(self._ended)
 
     async def _read(self) -> None:
         """Reads until the end, and hands out what came."""
@@ -229,11 +260,15 @@ class RustWebSocket:
             message = None
         if not isinstance(message, dict):
             raise RustUnreachable("a message is not a JSON object")
-        answer = self._calls.get(str(message.get("id")))
-        if answer is not None:
-            if not answer.done():
-                answer.set_result(message)
+        name = str(message.get("id"))
+        frames = self._calls.get(name)
+        if frames is not None:
+            if frames.qsize() >= _FRAMES_MAX:
+                raise RustUnreachable(f"{_FRAMES_MAX} frames of an answer are not taken")
+            frames.put_nowait(message)
             return
+        if name.startswith(_ID_PREFIX):
+            return  # It answers what nobody waits for any more.
         if len(self._waiting) >= _WAITING_MAX:
             self._waiting.popleft()
             self.missed += 1
@@ -270,6 +305,16 @@ class RustWebSocket:
             await self._writer.drain()
         except OSError as error:
             raise RustUnreachable(f"the connection broke: {error}") from error
+
+
+def _taken(found: _Frame) -> dict[str, Any]:
+    if isinstance(found, RustUnreachable):
+        raise found
+    if found.get("type") == "error":
+        status = found.get("status")
+        told = {**found, "error": found.get("message")}
+        raise RustAPIError(status if isinstance(status, int) else 0, told)
+    return found
 
 
 async def _within(timeout: float, work: Awaitable[T]) -> T:
