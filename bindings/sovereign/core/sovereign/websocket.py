@@ -178,8 +178,8 @@ class RustWebSocket:
 
         That is frames of type ``token`` with their ``text``, and at the end one of type ``done``
         with all that ``POST /inference/generate`` answers. ``parameters`` are those of that
-        endpoint, and ``timeout`` is the time from one frame to the next. Who stops early, with ``aclose()``, also
-        ends the work on the node.
+        endpoint, and ``timeout`` is the time from one frame to the next. Who stops early, with
+        ``aclose()``, also ends the work on the node.
 
         Raises:
             RustAPIError: The node refused, or failed on the way.
