@@ -193,6 +193,15 @@ async def test_nothing_is_healthy_before_somebody_looked(double: Double) -> None
     assert not rust.stats()["running"]
 
 
+async def test_started_twice_at_once_it_looks_once(double: Double) -> None:
+    double.answer("/health", HEALTHY)
+    double.delay = 0.05
+    rust = lifecycle(double)
+    await asyncio.gather(rust.start(), rust.start(), rust.start())
+    assert len(double.requests) == 1
+    await rust.stop()
+
+
 async def test_no_node_is_an_answer_and_no_exception() -> None:
     rust = lifecycle()
     assert (await rust.start())["api_healthy"] is False

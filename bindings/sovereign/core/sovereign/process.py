@@ -161,10 +161,13 @@ class RustProcessManager:
         ]
         logger.info("starting %s, found by %s", binary, where)
         try:
-            child = await in_thread(lambda: _Child(command, {**os.environ, **self._env}))
+            # Takes milliseconds; in a thread it could not be taken back when this is cancelled.
+            child = _Child(command, {**os.environ, **self._env})
         except OSError as error:
             return self._failed(f"{binary} does not start: {error}")
         self._child = child
+        if self._end is not None:
+            self._end.detach()
         self._end = weakref.finalize(self, child.abandon, self._stop_timeout)
         # At the interpreter's end all of them are ended together, below.
         self._end.atexit = False

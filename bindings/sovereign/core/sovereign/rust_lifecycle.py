@@ -115,10 +115,14 @@ class RustLifecycleManager:
         """
         started = False
         if not self._running:
-            health = await self._look()
-            if self._auto_start_api and not health.serves():
-                started = await self._start_api()
             self._running = True
+            try:
+                health = await self._look()
+                if self._auto_start_api and not health.serves():
+                    started = await self._start_api()
+            except BaseException:
+                self._running = False
+                raise
             self._health_task = asyncio.ensure_future(_keep_looking(weakref.ref(self)))
         return {
             "pyo3_available": self.pyo3_available,
