@@ -34,6 +34,7 @@ pub mod domain {
     pub mod rotation;
     pub mod score;
     pub mod snr;
+    pub mod sse;
     pub mod text_stream;
     pub mod traceparent;
     pub mod trust;
@@ -172,7 +173,6 @@ pub mod cli {
     mod replay;
     pub mod report;
     pub mod show;
-    mod sse;
     pub mod target;
     mod token;
     mod trust;

@@ -296,21 +296,19 @@ async fn assemble<T>(
         meter: envelope_meter.clone(),
     });
 
+    let parallel = config.inference.edge.parallel;
     let edge_backend =
         backend::edge::EdgeBackend::from_config(&config.inference.edge, data_dir.clone());
-    let (edge_child, edge) = plan.actor(backend::edge::NAME, move || edge_backend.clone());
+    let (edge_child, edge) =
+        plan.worker(backend::edge::NAME, parallel, move || edge_backend.clone());
 
-    let mut backends = vec![Backend {
-        kind: backend::edge::NAME,
-        tier: Tier::Edge,
-        parallel: config.inference.edge.parallel,
-        addr: edge,
-    }];
+    let mut backends =
+        vec![Backend { kind: backend::edge::NAME, tier: Tier::Edge, parallel, addr: edge }];
     let mut inference_children = vec![edge_child];
     for server in servers {
         let (kind, tier, parallel) = (server.kind(), server.tier(), server.parallel());
         let name = server.name().to_owned();
-        let (child, addr) = plan.actor(&name, move || server.clone());
+        let (child, addr) = plan.worker(&name, parallel, move || server.clone());
         backends.push(Backend { kind, tier, parallel, addr });
         inference_children.push(child);
     }

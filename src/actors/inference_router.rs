@@ -5,18 +5,20 @@
 mod attempt;
 mod board;
 mod call;
+mod listing;
 mod output;
 mod proof;
 mod tell;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use crate::actor::{Actor, Failure, Turn};
 use crate::actors::inference_router::attempt::Attempts;
 use crate::actors::inference_router::board::Board;
+use crate::actors::inference_router::listing::Listing;
 use crate::actors::inference_router::output::Output;
 use crate::actors::inference_router::proof::Proof;
 use crate::actors::inference_router::tell::Teller;
@@ -39,10 +41,6 @@ use crate::metrics::{InferenceMeter, Metrics};
 
 /// Its name in the tree.
 pub const NAME: &str = "inference-router";
-
-/// How long a backend may take to list its models: one that looks for its server takes two
-/// seconds, and a list is not worth more.
-const LIST_WAIT: Duration = Duration::from_secs(3);
 
 /// A backend that prompts may be sent to; its name is that of its address. Several may serve one
 /// tier.
@@ -114,6 +112,7 @@ pub struct InferenceRouter {
     envelope: Addr<EnvelopeMsg>,
     /// Shared by all incarnations.
     board: Board,
+    listing: Listing,
     events: Option<Events>,
     meter: InferenceMeter,
 }
@@ -130,9 +129,10 @@ impl InferenceRouter {
         metrics: &Metrics,
         events: Option<Events>,
     ) -> Self {
-        let backends = backends.into_iter().collect();
+        let backends: Arc<[Backend]> = backends.into_iter().collect();
+        let listing = Listing::new(Arc::clone(&backends));
         let board = Board::new(backends, rules, metrics, events.clone());
-        Self { gate_chain, envelope, board, events, meter: metrics.inference() }
+        Self { gate_chain, envelope, board, listing, events, meter: metrics.inference() }
     }
 }
 
@@ -164,7 +164,7 @@ impl Actor for InferenceRouter {
             InferenceMsg::Models { reply } => {
                 let deadline = turn.deadline();
                 turn.spawn(async move {
-                    let models = router.models(deadline).await;
+                    let models = router.listing.ask(deadline).await;
                     reply.send(models.into_iter().flatten().collect());
                 });
             }
@@ -284,16 +284,19 @@ impl InferenceRouter {
         request: &InferenceRequest,
         deadline: Deadline,
     ) -> Result<Vec<Step>, InferenceError> {
-        let models = match &request.model {
-            Some(_) => self.models(deadline).await,
+        let model = request.model.as_deref();
+        let models = match model {
+            Some(model) => match self.listing.known(model) {
+                Some(names) => names,
+                None => names(self.listing.ask(deadline).await),
+            },
             None => vec![Vec::new(); self.board.backends().len()],
         };
-        let model = request.model.as_deref();
         let (standings, turn) = self.board.begin(model);
         let backends = self.board.backends().iter().zip(standings);
-        let offer = |((backend, standing), models): ((&Backend, _), Vec<ModelInfo>)| Offer {
+        let offer = |((backend, standing), models): ((&Backend, _), _)| Offer {
             tier: backend.tier,
-            models: models.into_iter().map(|model| model.name).collect(),
+            models,
             standing,
         };
         let offers: Vec<_> = backends.zip(models).map(offer).collect();
@@ -307,19 +310,9 @@ impl InferenceRouter {
         })
     }
 
-    /// What each backend offers, in their order. One that does not answer offers nothing.
-    async fn models(&self, deadline: Deadline) -> Vec<Vec<ModelInfo>> {
-        let deadline = deadline.at_most(LIST_WAIT);
-        let list = self.board.backends().iter().map(|backend| {
-            let ask = backend.addr.call(deadline, |reply| BackendMsg::Models { reply });
-            async { ask.await.unwrap_or_default() }
-        });
-        join_all(list).await
-    }
-
     /// Tiers that would serve a request now, lowest first.
     async fn available(&self, deadline: Deadline) -> Vec<Tier> {
-        let models = self.models(deadline).await;
+        let models = self.listing.ask(deadline).await;
         let works = models.iter().enumerate().filter(|(index, _)| self.board.would_pass(*index));
         let models = works.flat_map(|(_, models)| models);
         let mut tiers: Vec<_> =
@@ -328,6 +321,11 @@ impl InferenceRouter {
         tiers.dedup();
         tiers
     }
+}
+
+fn names(lists: Vec<Vec<ModelInfo>>) -> Vec<Vec<String>> {
+    let names = |list: Vec<ModelInfo>| list.into_iter().map(|model| model.name).collect();
+    lists.into_iter().map(names).collect()
 }
 
 /// What the caller is told when an actor of this node gave no answer.

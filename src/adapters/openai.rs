@@ -7,7 +7,6 @@
 pub mod chat;
 pub mod chunk;
 pub mod models;
-pub mod sse;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -118,6 +118,9 @@ pub enum ServerError {
     /// It refused or failed, and said why.
     #[error("answered: {0}")]
     Refused(String),
+    /// Its answer broke off in the middle: the connection ended, and maybe the server with it.
+    #[error("broke off in the middle of its answer: {0}")]
+    BrokenOff(String),
     /// Its answer cannot be read.
     #[error("sent what cannot be read: {0}")]
     Unreadable(String),

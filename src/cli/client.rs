@@ -6,10 +6,10 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 pub use crate::cli::error::CliError;
-use crate::cli::sse::{Event, Reader};
 pub use crate::cli::target::Target;
 use crate::cli::target::Withheld;
 use crate::cli::trust::{self, Trust};
+use crate::domain::sse::{Event, Events as Reader};
 
 /// Time to connect: the node is near.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
@@ -17,6 +17,8 @@ const CONNECT_WAIT: Duration = Duration::from_secs(2);
 const ANSWER_WAIT: Duration = Duration::from_secs(35);
 /// Bytes of an answer: a page of the log with a thousand heads is some megabytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one event: an answer with its envelope, with room.
+const EVENT_BYTES_MAX: usize = 16 << 20;
 /// Time between two events of a stream: the node says something every ten seconds.
 const EVENT_WAIT: Duration = Duration::from_secs(60);
 
@@ -35,8 +37,6 @@ pub struct Client {
 pub(super) struct Events {
     response: Response,
     reader: Reader,
-    /// What has come and was not asked for yet.
-    ready: std::collections::VecDeque<Event>,
     client: Client,
 }
 
@@ -215,8 +215,7 @@ impl Client {
             let Answer { status, body } = refusal.map_err(|_| silent())??;
             return Err(CliError::Refused { status, body });
         }
-        let (reader, ready) = (Reader::default(), std::collections::VecDeque::new());
-        Ok(Events { response, reader, ready, client: self.clone() })
+        Ok(Events { response, reader: Reader::new(EVENT_BYTES_MAX), client: self.clone() })
     }
 
     /// The node's address as it was given.
@@ -256,7 +255,8 @@ impl Events {
     /// When the node falls silent or what it sends is no event.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, CliError> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
+            let event = self.reader.read();
+            if let Some(event) = event.map_err(|error| self.client.strange(error.to_string()))? {
                 return Ok(Some(event));
             }
             let chunk = tokio::time::timeout(EVENT_WAIT, self.response.chunk()).await;
@@ -268,8 +268,7 @@ impl Events {
             let Some(bytes) = chunk.map_err(|error| self.client.unreachable(&error))? else {
                 return Ok(None);
             };
-            let events = self.reader.push(&bytes);
-            self.ready.extend(events.map_err(|error| self.client.strange(error.to_string()))?);
+            self.reader.push(&bytes).map_err(|error| self.client.strange(error.to_string()))?;
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::domain::rate::Client;
 use crate::http::auth::{Auth, Class};
 use crate::http::docs::Documents;
 use crate::http::error::ApiError;
+use crate::http::health::Lookout;
 use crate::http::limits::Limits;
 use crate::http::origin::Origins;
 use crate::http::rate::Limiter;
@@ -34,6 +35,7 @@ struct Inner {
     /// The places of requests that are served at once.
     places: Arc<Semaphore>,
     documents: Documents,
+    lookout: Lookout,
 }
 
 /// The parts of an [`App`].
@@ -64,12 +66,18 @@ impl App {
     pub fn new(parameters: Parameters) -> Self {
         let limiter = Limiter::new(&parameters.limits.rates);
         let places = Arc::new(Semaphore::new(parameters.limits.requests_max));
-        Self(Arc::new(Inner { parameters, limiter, places, documents: Documents::default() }))
+        let (documents, lookout) = (Documents::default(), Lookout::default());
+        Self(Arc::new(Inner { parameters, limiter, places, documents, lookout }))
     }
 
     /// The contract, as it is served.
     pub(super) fn documents(&self) -> &Documents {
         &self.0.documents
+    }
+
+    /// What was last seen of the node's health.
+    pub(super) fn lookout(&self) -> &Lookout {
+        &self.0.lookout
     }
 
     /// Counts how often clients call.

@@ -1,12 +1,16 @@
 //! Whether the node lives, is ready, and is well.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, json};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::http::actors::walk;
@@ -21,6 +25,11 @@ use crate::messages::supervisor::{ActorInfo, ActorState, SupervisorMsg};
 
 /// Whoever asks for the health of a node has no patience with one that is not well.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
+
+/// Age up to which what was seen of the node is told again. Shorter than a heartbeat, so that it hides
+/// nothing the supervisor knows for long; long enough that however many ask, the actors are asked
+/// ten times a second.
+const SIGHT_AGE_MAX: Duration = Duration::from_millis(100);
 
 /// How the node is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,11 +52,19 @@ pub(super) struct Health {
     uptime_seconds: f64,
     /// Requests answered since then.
     requests_served: u64,
-    /// State of every actor, by its name.
+    /// State of every actor, by its name. At most 100 ms old, like `status` and `inference_ready`.
+    #[serde(serialize_with = "states")]
     #[schema(value_type = BTreeMap<String, ActorStateName>)]
-    actors: BTreeMap<String, &'static str>,
+    actors: Arc<States>,
     /// Whether a prompt would be answered now.
     inference_ready: bool,
+}
+
+/// State of every actor, by its name.
+type States = BTreeMap<String, &'static str>;
+
+fn states<S: Serializer>(states: &Arc<States>, serializer: S) -> Result<S::Ok, S::Error> {
+    states.as_ref().serialize(serializer)
 }
 
 /// How the node is.
@@ -91,28 +108,67 @@ impl Condition {
     }
 }
 
-/// How the node is, and what that was seen from.
-async fn examine(app: &App, until: Deadline) -> Result<(Condition, Health), ApiError> {
-    let deadline = until.at_most(ANSWER_WAIT);
-    let (tree, is_inference_ready) = tokio::join!(
-        app.roster.supervisor.call(deadline, |reply| SupervisorMsg::Tree { reply }),
-        is_inference_ready(app, deadline),
-    );
-    let tree = tree?;
-    let condition = Condition::of(&tree, is_inference_ready);
-    let mut actors = BTreeMap::new();
-    walk(&tree, &mut |actor| {
-        actors.insert(actor.name.to_string(), actor.state.as_str());
-    });
-    let health = Health {
-        status: condition.as_str(),
-        version: env!("CARGO_PKG_VERSION"),
-        uptime_seconds: app.started.elapsed().as_secs_f64(),
-        requests_served: app.metrics.requests_served(),
-        actors,
-        inference_ready: is_inference_ready,
-    };
-    Ok((condition, health))
+/// What was seen of the node at one instant.
+#[derive(Clone, Debug)]
+struct Sight {
+    at: Instant,
+    condition: Condition,
+    /// Why it is unhealthy.
+    reason: &'static str,
+    actors: Arc<States>,
+    is_inference_ready: bool,
+}
+
+/// The last sight, shared by all who ask at about the same time: one of them looks, the others wait
+/// for what it sees. So the health of a node costs its actors the same, however often it is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Lookout {
+    last: ArcSwapOption<Sight>,
+    /// Held by the one that looks.
+    looks: Mutex<()>,
+}
+
+impl Lookout {
+    fn recent(&self) -> Option<Arc<Sight>> {
+        self.last.load_full().filter(|sight| sight.at.elapsed() <= SIGHT_AGE_MAX)
+    }
+
+    /// What is seen now. That nobody answered is seen as well, and told to all who waited.
+    async fn look(&self, app: &App) -> Arc<Sight> {
+        if let Some(sight) = self.recent() {
+            return sight;
+        }
+        let _looks = self.looks.lock().await;
+        if let Some(sight) = self.recent() {
+            return sight;
+        }
+        let sight = Arc::new(Sight::now(app).await);
+        self.last.store(Some(Arc::clone(&sight)));
+        sight
+    }
+}
+
+impl Sight {
+    async fn now(app: &App) -> Self {
+        // Not the deadline of whoever happens to look: what is seen is told to others.
+        let deadline = Deadline::after(ANSWER_WAIT);
+        let (tree, is_inference_ready) = tokio::join!(
+            app.roster.supervisor.call(deadline, |reply| SupervisorMsg::Tree { reply }),
+            is_inference_ready(app, deadline),
+        );
+        let at = Instant::now();
+        let mut actors = States::new();
+        let (condition, reason) = match &tree {
+            Ok(tree) => {
+                walk(tree, &mut |actor| {
+                    actors.insert(actor.name.to_string(), actor.state.as_str());
+                });
+                (Condition::of(tree, is_inference_ready), "an actor is lost")
+            }
+            Err(_) => (Condition::Unhealthy, "the supervisor does not answer"),
+        };
+        Self { at, condition, reason, actors: Arc::new(actors), is_inference_ready }
+    }
 }
 
 /// Whether any model would answer a prompt now.
@@ -130,21 +186,25 @@ pub(super) async fn health(
     State(app): State<App>,
     Until(deadline): Until,
 ) -> Result<Json<Health>, ApiError> {
-    match examine(&app, deadline).await {
-        Ok((Condition::Healthy | Condition::Degraded, health)) => Ok(Json(health)),
-        Ok((Condition::Unhealthy, health)) => Err(unhealthy(&health, "an actor is lost")),
-        Err(_) => {
-            let health = Health {
-                status: Condition::Unhealthy.as_str(),
-                version: env!("CARGO_PKG_VERSION"),
-                uptime_seconds: app.started.elapsed().as_secs_f64(),
-                requests_served: app.metrics.requests_served(),
-                actors: BTreeMap::new(),
-                inference_ready: false,
-            };
-            Err(unhealthy(&health, "the supervisor does not answer"))
-        }
+    let sight = look(&app, deadline).await?;
+    let health = Health {
+        status: sight.condition.as_str(),
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: app.started.elapsed().as_secs_f64(),
+        requests_served: app.metrics.requests_served(),
+        actors: Arc::clone(&sight.actors),
+        inference_ready: sight.is_inference_ready,
+    };
+    match sight.condition {
+        Condition::Healthy | Condition::Degraded => Ok(Json(health)),
+        Condition::Unhealthy => Err(unhealthy(&health, sight.reason)),
     }
+}
+
+/// What is seen of the node before the caller's time is up.
+async fn look(app: &App, until: Deadline) -> Result<Arc<Sight>, ApiError> {
+    let sight = tokio::time::timeout_at(until.instant(), app.lookout().look(app)).await;
+    sight.map_err(|_| ApiError::timeout())
 }
 
 fn unhealthy(health: &Health, reason: &'static str) -> ApiError {
@@ -173,10 +233,10 @@ pub(super) async fn ready(
     if app.readiness.is_draining() {
         return refused("the node is on its way down");
     }
-    match examine(&app, deadline).await {
-        Ok((Condition::Healthy | Condition::Degraded, _)) => Ok(Json(json!({ "status": "ready" }))),
-        Ok((Condition::Unhealthy, _)) => refused("an actor is lost"),
-        Err(_) => refused("the supervisor does not answer"),
+    let sight = look(&app, deadline).await?;
+    match sight.condition {
+        Condition::Healthy | Condition::Degraded => Ok(Json(json!({ "status": "ready" }))),
+        Condition::Unhealthy => refused(sight.reason),
     }
 }
 

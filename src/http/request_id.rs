@@ -1,5 +1,6 @@
 //! The name of a request in its answer, in the log and in the trace.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +8,8 @@ use axum::extract::FromRequestParts;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use crate::http::error::ApiError;
 
@@ -34,8 +37,13 @@ impl RequestId {
     }
 
     fn random() -> Self {
-        // Should the system have no randomness, an id that is not unique beats no answer.
-        let bytes = random_bytes::<16>().unwrap_or([0; 16]);
+        thread_local! {
+            // Should the system have no randomness, an id that is not unique beats no answer.
+            static IDS: RefCell<StdRng> =
+                RefCell::new(StdRng::from_seed(random_bytes().unwrap_or_default()));
+        }
+        let mut bytes = [0; 16];
+        IDS.with_borrow_mut(|ids| ids.fill_bytes(&mut bytes));
         Self(base16ct::lower::encode_string(&bytes).into())
     }
 

@@ -64,6 +64,10 @@ fn waiting_max(name: &str) -> usize {
     }
 }
 
+/// Messages beside the work of a backend that does much at once: who asks for its models must not
+/// find every place taken by prompts.
+const ASIDE: usize = 32;
+
 /// Without these the node is nothing: it ends when one of them cannot be kept alive.
 fn is_critical(name: &str) -> bool {
     [identity::NAME, gate_chain::NAME, envelope::NAME, audit::NAME, http::NAME].contains(&name)
@@ -117,7 +121,18 @@ impl<'c> Plan<'c> {
         name: &str,
         make: impl Fn() -> A + Send + Sync + 'static,
     ) -> (ChildSpec, Addr<A::Msg>) {
-        let places = self.config.actor(name).waiting_max.unwrap_or_else(|| waiting_max(name));
+        self.worker(name, 0, make)
+    }
+
+    /// A supervised actor that does so many pieces of work at once, and is asked other things beside.
+    pub(super) fn worker<A: Actor>(
+        &self,
+        name: &str,
+        parallel: usize,
+        make: impl Fn() -> A + Send + Sync + 'static,
+    ) -> (ChildSpec, Addr<A::Msg>) {
+        let least = waiting_max(name).max(parallel.saturating_add(ASIDE));
+        let places = self.config.actor(name).waiting_max.unwrap_or(least);
         let grace = self.stop_grace(name);
         ChildSpec::actor(name, self.rules(name), grace, places, self.metrics, make)
     }

@@ -13,7 +13,7 @@ use bizra_omega::messages::inference_router::{BackendInfo, InferenceMsg};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::house::{House, build, model};
+use crate::house::{House, build, listed, model};
 use crate::support::SECOND;
 
 /// What a [`Double`] does with requests, also with those on their way.
@@ -120,7 +120,7 @@ impl Actor for Double {
         let (tokens, mut reply) = match message {
             BackendMsg::Generate { tokens, reply, .. } => (tokens, reply),
             BackendMsg::Models { reply } => {
-                reply.send(vec![]);
+                reply.send(vec![listed(self.name, self.tier, true)]);
                 return Ok(());
             }
         };

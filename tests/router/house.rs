@@ -70,18 +70,9 @@ impl Actor for Scripted {
 
     async fn handle(&self, message: BackendMsg, turn: Turn, (): &mut ()) -> Result<(), Failure> {
         match message {
-            BackendMsg::Models { reply } => reply.send(vec![ModelInfo {
-                name: model(self.name),
-                tier: self.tier,
-                backend: self.name.into(),
-                parameters: None,
-                quantization: None,
-                context_length: None,
-                is_available: self.left() > 0,
-                is_loaded: true,
-                last_seen_ms: 1,
-                note: None,
-            }]),
+            BackendMsg::Models { reply } => {
+                reply.send(vec![listed(self.name, self.tier, self.left() > 0)]);
+            }
             BackendMsg::Generate { tokens, mut reply, .. } => {
                 let act = self.acts.lock().unwrap().pop_front().expect("an act per request");
                 let model = model(self.name);
@@ -155,6 +146,9 @@ impl Actor for Notary {
 /// Messages that may wait behind each address: more than any test sends.
 const PLACES: usize = 1024;
 
+/// Of a backend: fewer than of the router, as in a node.
+pub(crate) const BACKEND_PLACES: usize = 64;
+
 /// A router and what is behind it.
 pub(crate) struct House {
     pub(crate) root: Root,
@@ -189,7 +183,8 @@ where
     let (metrics, events) = (&settings.metrics, settings.events.clone());
     for (name, tier, parallel, backend) in backends {
         let make = move || backend.clone();
-        let (spec, addr) = ChildSpec::actor(name, permanent(), SECOND, PLACES, metrics, make);
+        let places = BACKEND_PLACES;
+        let (spec, addr) = ChildSpec::actor(name, permanent(), SECOND, places, metrics, make);
         children.push(spec);
         known.push(Backend { kind: "scripted", tier, parallel, addr });
     }
@@ -218,6 +213,22 @@ where
 /// What a backend calls its model.
 pub(crate) fn model(backend: &str) -> String {
     format!("{backend}-model")
+}
+
+/// That model, as a backend lists it.
+pub(crate) fn listed(backend: &str, tier: Tier, is_available: bool) -> ModelInfo {
+    ModelInfo {
+        name: model(backend),
+        tier,
+        backend: backend.into(),
+        parameters: None,
+        quantization: None,
+        context_length: None,
+        is_available,
+        is_loaded: true,
+        last_seen_ms: 1,
+        note: None,
+    }
 }
 
 pub(crate) fn raw(tier: Option<&str>) -> RawRequest {

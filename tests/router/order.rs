@@ -159,6 +159,39 @@ async fn a_failure_that_others_would_share_is_not_tried_elsewhere() {
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_off_unseen_is_made_by_another() {
+    let broken = || BackendError::BrokenOff { backend: "local".into(), reason: "reset".into() };
+    let half: &[&str] = &["ha", "lf"];
+    let local = || Scripted::new("local", Tier::Local, &[Act::Fail(half, broken())]);
+    let house_of = async || {
+        let edge = Scripted::new("edge", Tier::Edge, &[HELLO]);
+        (edge.clone(), house(&[edge, local()]).await)
+    };
+    let (_, house) = house_of().await;
+    let answer = house.generate(Some("local")).await.unwrap();
+    assert_eq!(outcomes(&answer)[0], (Tier::Local, "local", "failed"));
+    assert_eq!(answer.tier, Tier::Edge);
+
+    // Whoever has seen a part of it would get another beginning after that part.
+    let (edge, house) = house_of().await;
+    let (sender, _pieces) = mpsc::channel(8);
+    let error = house.ask(raw(Some("local")), Some(sender), 20 * SECOND).await.unwrap_err();
+    assert!(
+        matches!(&error, InferenceError::Failed(said) if said.contains("broke off")),
+        "{error}"
+    );
+    assert_eq!(edge.left(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_with_nobody_else_to_ask_has_failed() {
+    let broken = BackendError::BrokenOff { backend: "edge".into(), reason: "reset".into() };
+    let edge = Scripted::new("edge", Tier::Edge, &[Act::Fail(&["ha"], broken)]);
+    let error = house(&[edge]).await.generate(None).await.unwrap_err();
+    assert_eq!(error, InferenceError::Failed("edge: reset".into()));
+}
+
+#[tokio::test]
 async fn the_deadline_ends_a_request_whatever_a_backend_does() {
     let house = house(&[Scripted::new("edge", Tier::Edge, &[Act::Hang])]).await;
     let error = house.ask(raw(None), None, Duration::from_millis(50)).await.unwrap_err();

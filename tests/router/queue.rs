@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bizra_omega::domain::inference::request::RawRequest;
 use bizra_omega::domain::inference::{InferenceError, Tier};
 use bizra_omega::domain::rate::Client;
+use bizra_omega::messages::addr::Deadline;
+use bizra_omega::messages::inference_router::InferenceMsg;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::double::{Double, Mode, info, over, plain};
-use crate::house::{House, raw};
+use crate::house::{BACKEND_PLACES, House, model, raw};
 use crate::support::{SECOND, until};
 
 const GREEDY: Client = Client::V4(1);
@@ -132,4 +135,28 @@ async fn who_leaves_the_queue_or_the_backend_holds_no_place() {
     let info = info(&house, "edge").await;
     assert_eq!((info.running, info.queued, info.breaker), (0, 0, "closed"));
     assert_eq!(info.first_token_p50, Some(SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_with_no_time_to_list_its_models_has_them_nevertheless() {
+    let local =
+        Double::new("local", Tier::Local, BACKEND_PLACES, Mode::Works(Duration::from_millis(20)));
+    let house = Arc::new(over(&[local.clone()], plain()).await);
+    let named = || RawRequest { model: Some(model("local")), ..raw(None) };
+    house.ask(named(), None, SECOND).await.unwrap();
+    local.set(Mode::Hangs);
+    let mut held = JoinSet::new();
+    for _ in 0..BACKEND_PLACES {
+        let (house, raw) = (house.clone(), named());
+        held.spawn(async move { house.ask(raw, None, 20 * SECOND).await });
+    }
+    until(|| local.asked() == 1 + BACKEND_PLACES).await;
+    // What was listed is too old by then to be taken for what there is, and nobody has time to say.
+    tokio::time::sleep(5 * SECOND).await;
+    let error = house.ask(named(), None, SECOND).await.unwrap_err();
+    assert!(matches!(error, InferenceError::Busy { .. } | InferenceError::Timeout), "{error}");
+    let listed = house.router.call(Deadline::after(SECOND), |reply| InferenceMsg::Models { reply });
+    let listed = listed.await.unwrap();
+    assert_eq!(listed.iter().map(|it| &it.name).collect::<Vec<_>>(), [&model("local")]);
+    assert!(listed[0].is_available, "it works, on as much as it can");
 }

@@ -101,9 +101,12 @@ fn snr<'a>(command: &'a str, rest: &[&'a str]) -> Step<'a> {
 
 /// Both servers and the program that loads them, which finds them beside itself.
 fn bench_http<'a>(rest: &[&'a str]) -> Vec<Step<'a>> {
-    let node = ["build", "--release", "--locked", "--bin", "bizra-api"];
-    let run = ["run", "--release", "--locked", "--package", "http-bench", "--"];
-    vec![Step::new(&node), with(&run, rest)]
+    // With both packages in each command, or the crate would be built twice: for their features together
+    // and for the program's alone.
+    let both = ["--release", "--locked", "--package", "bizra-omega", "--package", "http-bench"];
+    let build = [&["build"], &both[..], &["--bin", "bizra-api", "--bin", "http-bench"]].concat();
+    let run = [&["run"], &both[..], &["--bin", "http-bench", "--"]].concat();
+    vec![Step::new(&build), with(&run, rest)]
 }
 
 /// The test that compares the committed copy writes it, if it is told to.

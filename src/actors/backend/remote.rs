@@ -339,6 +339,10 @@ impl RemoteBackend {
                 self.doubt.notify_one();
                 unknown(&model, seen)
             }
+            ServerError::BrokenOff(_) => {
+                self.doubt.notify_one();
+                BackendError::BrokenOff { backend, reason: format!("the server {error}") }
+            }
             ServerError::Refused(_) | ServerError::Unreadable(_) => {
                 BackendError::Failed { backend, reason: format!("the server {error}") }
             }

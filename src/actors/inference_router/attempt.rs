@@ -45,6 +45,8 @@ pub(super) struct Attempts<'r> {
     has_missed_pool: bool,
     /// The prompt was too long for a model; another may have room for it.
     too_long: Option<InferenceError>,
+    /// An answer broke off before anything of it was shown; another may become whole.
+    broken_off: Option<InferenceError>,
 }
 
 impl<'r> Attempts<'r> {
@@ -70,6 +72,7 @@ impl<'r> Attempts<'r> {
             has_shown: false,
             has_missed_pool: false,
             too_long: None,
+            broken_off: None,
         }
     }
 
@@ -358,6 +361,10 @@ impl<'r> Attempts<'r> {
                 self.too_long.get_or_insert(error);
                 Ok(())
             }
+            BackendError::BrokenOff { .. } => {
+                self.broken_off.get_or_insert(InferenceError::Failed(error.to_string()));
+                Ok(())
+            }
             BackendError::UnknownModel { model, available } => {
                 // It was listed and is gone, or its backend would not have been tried.
                 Err(InferenceError::UnknownModel { model, tier: self.request.tier, available })
@@ -377,6 +384,9 @@ impl<'r> Attempts<'r> {
         let outcomes = || self.done.iter().map(|attempt| attempt.outcome);
         if self.deadline.is_over() || outcomes().next_back() == Some("timeout") {
             return InferenceError::Timeout;
+        }
+        if let Some(error) = &self.broken_off {
+            return error.clone();
         }
         if let Some(wait) = self.wait {
             return InferenceError::Busy { wait };

@@ -7,7 +7,7 @@ use ollama_rs::models::ModelOptions;
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::adapters::ollama::frames::{Frame, Frames};
+use crate::adapters::ollama::frames::{Frame, FrameError, Frames};
 use crate::adapters::upstream::{Part, ServerError, Waits, reason_of};
 use crate::domain::inference::conversation::{Form, Message, Role};
 use crate::domain::inference::{FinishReason, InferenceRequest};
@@ -44,9 +44,12 @@ impl Chat {
                 if self.has_begun { self.waits.between_tokens } else { self.waits.first_token };
             match tokio::time::timeout(wait, self.answer.chunk()).await {
                 Ok(Ok(Some(bytes))) => self.frames.push(&bytes)?,
-                Ok(Ok(None)) => self.frames.end().map_err(|error| self.broken(error.into()))?,
+                Ok(Ok(None)) => match self.frames.end() {
+                    Err(error @ FrameError::Cut) => return Err(self.broken(error.to_string())),
+                    ended => ended?,
+                },
                 Ok(Err(error)) => {
-                    return Err(self.broken(ServerError::Unreadable(reason_of(&error))));
+                    return Err(self.broken(reason_of(&error)));
                 }
                 Err(_) if self.has_begun => return Err(ServerError::Stalled(wait)),
                 Err(_) => return Err(ServerError::Silent(wait)),
@@ -55,10 +58,11 @@ impl Chat {
     }
 
     /// A connection that breaks before anything came is a server that is not there.
-    fn broken(&self, error: ServerError) -> ServerError {
-        match error {
-            ServerError::Unreadable(reason) if !self.has_begun => ServerError::Unreachable(reason),
-            other => other,
+    fn broken(&self, reason: String) -> ServerError {
+        if self.has_begun {
+            ServerError::BrokenOff(reason)
+        } else {
+            ServerError::Unreachable(reason)
         }
     }
 

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::adapters::openai::chunk::{Chunk, Usage, read_answer, read_event};
-use crate::adapters::openai::sse::{Event, Events};
 use crate::adapters::upstream::{
     ANSWER_BYTES_MAX, Part, ServerError, TEXT_BYTES_MAX, Waits, read_at_most, reason_of,
 };
 use crate::domain::inference::conversation::{Form, Message};
 use crate::domain::inference::{FinishReason, InferenceRequest};
+use crate::domain::sse::{Event, Events};
 
 /// What may still come after the reason why the answer ended, such as its numbers. The text is
 /// whole by then, so nothing is lost if it does not.
@@ -20,6 +20,9 @@ const NUMBERS_WAIT: Duration = Duration::from_secs(2);
 
 /// For the end of a stream whose last event was read, so that its connection can be used again.
 const DRAIN_WAIT: Duration = Duration::from_secs(1);
+
+/// Bytes of one event. It holds one token's text and at the end a page of numbers.
+const EVENT_BYTES_MAX: usize = 256 * 1024;
 
 /// An answer on its way. Dropping it closes the connection, which makes the server stop.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl Chat {
     pub(super) fn streamed(answer: Response, waits: Waits) -> Self {
         Self {
             answer: Some(answer),
-            events: Events::default(),
+            events: Events::new(EVENT_BYTES_MAX),
             waits,
             has_begun: false,
             finish: None,
@@ -134,7 +137,7 @@ impl Chat {
     /// A connection that breaks before anything came is a server that is not there.
     fn broken(&self, reason: String) -> ServerError {
         if self.has_begun {
-            ServerError::Unreadable(reason)
+            ServerError::BrokenOff(reason)
         } else {
             ServerError::Unreachable(reason)
         }

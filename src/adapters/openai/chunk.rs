@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::adapters::openai::sse::Event;
 use crate::adapters::upstream::{ServerError, clip, reported};
 use crate::domain::inference::FinishReason;
+use crate::domain::sse::Event;
 
 /// The data of the event after the last one.
 const DONE: &str = "[DONE]";

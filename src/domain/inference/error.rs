@@ -93,6 +93,14 @@ pub enum BackendError {
     /// The caller left.
     #[error("cancelled")]
     Cancelled,
+    /// Its answer ended in the middle, with the connection or the process that made it.
+    #[error("{backend}: {reason}")]
+    BrokenOff {
+        /// Its name.
+        backend: String,
+        /// What became of it.
+        reason: String,
+    },
     /// It failed while generating.
     #[error("{backend}: {reason}")]
     Failed {
@@ -127,6 +135,7 @@ impl BackendError {
             Self::UnknownModel { .. }
             | Self::TooLong { .. }
             | Self::Rejected { .. }
+            | Self::BrokenOff { .. }
             | Self::Failed { .. } => "failed",
         }
     }
@@ -136,7 +145,7 @@ impl BackendError {
     /// be away is looked for by itself, and costs nothing to ask.
     pub const fn blame(&self) -> Blame {
         match self {
-            Self::Unreachable(_) | Self::Failed { .. } => Blame::Fails,
+            Self::Unreachable(_) | Self::BrokenOff { .. } | Self::Failed { .. } => Blame::Fails,
             Self::Timeout { stage: Stage::FirstToken | Stage::BetweenTokens, .. } => Blame::Fails,
             Self::TurnedAway { status, .. } if *status != 429 => Blame::Fails,
             Self::UnknownModel { .. } | Self::TooLong { .. } | Self::Rejected { .. } => {

@@ -3,12 +3,16 @@
 
 use std::env;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 mod bare;
+mod client;
+mod gateway;
 mod idle;
 mod load;
+mod mock;
 mod server;
 mod table;
 mod work;
@@ -18,6 +22,7 @@ use work::Work;
 
 const HELP: &str = "\
 Usage: cargo xtask bench-http [--seconds N] [--rounds N] [--connections N] [--idle N]
+       cargo xtask bench-http gateway [--seconds N] [--rounds N] [--other ADDRESS]
 
 Builds the node and a bare axum server that returns the same bytes, loads both in turn with wrk,
 which must be installed, and prints rates, latencies and their ratios; then opens idle WebSockets
@@ -27,6 +32,13 @@ and prints the memory that each takes.
   --rounds       loads of each server for each row; 3 if not given. Medians are printed
   --connections  of wrk, over which requests follow one another; 64 if not given
   --idle         WebSockets that are opened and say nothing; 2000 if not given, 0 for none
+
+With gateway, loads /v1/chat/completions of the node and of the model server behind it, which only
+waits, in turn, and prints what the way through the node adds; then kills one of two such servers.
+
+  --other        one more gateway, started before, that serves a model \"mock\", for example LiteLLM with
+                 api_base http://127.0.0.1:PORT/v1; cargo xtask bench-http mock FIRST_MS BETWEEN_MS
+                 is such a server
 ";
 
 /// What is asked for.
@@ -62,6 +74,8 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["serve", health] => bare::serve(health).map_err(|error| error.to_string()),
+        ["mock", first, between] => serve_mock(first, between),
+        ["gateway", given @ ..] => gateway(given),
         ["help" | "--help" | "-h"] => Err(HELP.to_owned()),
         given => Options::from_args(given)
             .map_err(|reason| format!("{reason}\n\n{HELP}"))
@@ -74,6 +88,29 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn serve_mock(first: &str, between: &str) -> Result<(), String> {
+    let milliseconds = |text: &str| {
+        let number = text.parse().map_err(|_| format!("{text} is no number of milliseconds"))?;
+        Ok::<_, String>(Duration::from_millis(number))
+    };
+    mock::serve(milliseconds(first)?, milliseconds(between)?).map_err(|error| error.to_string())
+}
+
+fn gateway(given: &[&str]) -> Result<(), String> {
+    let (given, other) = match given {
+        [rest @ .., "--other", address] => {
+            let address: SocketAddr =
+                address.parse().map_err(|_| format!("--other: {address} is no address"))?;
+            (rest, Some(address))
+        }
+        rest => (rest, None),
+    };
+    let options = Options::from_args(given).map_err(|reason| format!("{reason}\n\n{HELP}"))?;
+    let time = Duration::from_secs(options.seconds);
+    gateway::measure(&mut io::stdout().lock(), time, options.rounds, other)
+        .map_err(|error| error.to_string())
 }
 
 fn measure(options: &Options) -> io::Result<()> {

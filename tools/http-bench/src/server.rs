@@ -25,7 +25,13 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(environment: &[(&str, &str)]) -> io::Result<Self> {
+        Self::with_config("", environment)
+    }
+
+    /// With this text as its configuration file.
+    pub(crate) fn with_config(config: &str, environment: &[(&str, &str)]) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("node.toml"), config)?;
         let log = folder.path().join("log");
         let child = Command::new(beside("bizra-api")?)
             .args(["--port", "0", "--log-format", "json", "--data-dir"])
@@ -151,7 +157,7 @@ impl Drop for Stopped {
     }
 }
 
-fn stop(child: &mut Child) {
+pub(crate) fn stop(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
 }

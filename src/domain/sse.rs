@@ -4,9 +4,6 @@
 //! but for three things: what is not UTF-8 is an error and not replaced, an event that the end of
 //! the stream cuts short is given as far as it came, and an event has a size.
 
-/// Bytes of one event. It holds one token's text and at the end a page of numbers.
-const EVENT_BYTES_MAX: usize = 256 * 1024;
-
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
@@ -20,20 +17,27 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SseError {
     /// An event is too long.
-    #[error("an event with more than {EVENT_BYTES_MAX} bytes")]
-    TooLong,
+    #[error("an event with more than {bytes_max} bytes")]
+    TooLong {
+        /// The most that it may have.
+        bytes_max: usize,
+    },
     /// A line is no text.
     #[error("an event that is not UTF-8")]
     NotText,
 }
 
 /// Bytes in, events out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Events {
+    /// Bytes that a line may have, and the data of an event.
+    bytes_max: usize,
     /// What came and was not read yet.
     buffer: Vec<u8>,
     /// Bytes of the buffer that were read.
     taken: usize,
+    /// Bytes of the buffer in which the end of the next line is not.
+    looked_at: usize,
     /// The last line ended with a carriage return, so that a line feed here belongs to it.
     skips_line_feed: bool,
     has_begun: bool,
@@ -42,18 +46,33 @@ pub struct Events {
 }
 
 impl Events {
+    /// Reads events of at most so many bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            buffer: Vec::new(),
+            taken: 0,
+            looked_at: 0,
+            skips_line_feed: false,
+            has_begun: false,
+            event: Event::default(),
+            has_data: false,
+        }
+    }
+
     /// Takes a chunk as it came.
     ///
     /// # Errors
     /// [`SseError::TooLong`] when a line never ends.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), SseError> {
         self.buffer.drain(..self.taken);
+        self.looked_at = self.looked_at.saturating_sub(self.taken);
         self.taken = 0;
         self.buffer.extend_from_slice(chunk);
         let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
-        let is_over = self.buffer.len() > EVENT_BYTES_MAX
-            && !self.buffer[..EVENT_BYTES_MAX].iter().any(is_end);
-        if is_over { Err(SseError::TooLong) } else { Ok(()) }
+        let is_over =
+            self.buffer.len() > self.bytes_max && !self.buffer[..self.bytes_max].iter().any(is_end);
+        if is_over { Err(self.too_long()) } else { Ok(()) }
     }
 
     /// The next event, if it has come as a whole.
@@ -66,14 +85,16 @@ impl Events {
                 self.taken += usize::from(self.buffer[self.taken] == b'\n');
                 self.skips_line_feed = false;
             }
-            let rest = &self.buffer[self.taken..];
-            let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+            let from = self.taken;
+            let fresh = self.looked_at.max(from);
+            let end = self.buffer[fresh..].iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+            let Some(end) = end.map(|end| fresh + end) else {
+                self.looked_at = self.buffer.len();
                 return Ok(None);
             };
-            self.skips_line_feed = rest[end] == b'\r';
-            let from = self.taken;
-            self.taken += end + 1;
-            if let Some(event) = self.line(from, from + end)? {
+            self.skips_line_feed = self.buffer[end] == b'\r';
+            self.taken = end + 1;
+            if let Some(event) = self.line(from, end)? {
                 return Ok(Some(event));
             }
         }
@@ -109,8 +130,8 @@ impl Events {
         match field {
             "data" => {
                 let gap = if std::mem::replace(&mut self.has_data, true) { "\n" } else { "" };
-                if self.event.data.len() + gap.len() + value.len() > EVENT_BYTES_MAX {
-                    return Err(SseError::TooLong);
+                if self.event.data.len() + gap.len() + value.len() > self.bytes_max {
+                    return Err(self.too_long());
                 }
                 self.event.data.push_str(gap);
                 self.event.data.push_str(value);
@@ -121,6 +142,10 @@ impl Events {
         }
         Ok(None)
     }
+
+    fn too_long(&self) -> SseError {
+        SseError::TooLong { bytes_max: self.bytes_max }
+    }
 }
 
 #[cfg(test)]
@@ -128,6 +153,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const BYTES_MAX: usize = 256 * 1024;
 
     const STREAM: &str = concat!(
         "\u{feff}data: na\u{ef}ve\r\n\r\n",
@@ -158,7 +185,7 @@ mod tests {
             mut cuts in proptest::collection::vec(0..STREAM.len(), 0..20),
         ) {
             cuts.sort_unstable();
-            let mut events = Events::default();
+            let mut events = Events::new(BYTES_MAX);
             let (mut seen, mut from) = (Vec::new(), 0);
             for to in cuts.into_iter().chain([STREAM.len()]) {
                 events.push(&STREAM.as_bytes()[from..to]).unwrap();
@@ -179,7 +206,7 @@ mod tests {
                 0..8,
             ),
         ) {
-            let mut events = Events::default();
+            let mut events = Events::new(BYTES_MAX);
             for chunk in chunks {
                 if events.push(&chunk).is_err() || read(&mut events).is_err() {
                     break;
@@ -192,7 +219,7 @@ mod tests {
         fn what_is_written_is_read(
             texts in proptest::collection::vec("[^\r\n]{0,20}(\n[^\r\n]{0,20}){0,3}", 0..6),
         ) {
-            let mut events = Events::default();
+            let mut events = Events::new(BYTES_MAX);
             for text in &texts {
                 for line in text.split('\n') {
                     events.push(format!("data: {line}\n").as_bytes()).unwrap();
@@ -206,21 +233,21 @@ mod tests {
 
     #[test]
     fn what_is_not_utf_8_is_an_error() {
-        let mut events = Events::default();
+        let mut events = Events::new(BYTES_MAX);
         events.push(b"data: \xff\n\n").unwrap();
         assert_eq!(events.read(), Err(SseError::NotText));
     }
 
     #[test]
     fn lines_and_events_are_bounded() {
-        let mut events = Events::default();
+        let mut events = Events::new(BYTES_MAX);
         let mut chunks = std::iter::repeat_n(vec![b'x'; 64 * 1024], 5);
-        assert!(chunks.any(|chunk| events.push(&chunk) == Err(SseError::TooLong)));
+        assert!(chunks.any(|chunk| events.push(&chunk) == Err(SseError::TooLong { bytes_max: BYTES_MAX })));
         let line = format!("data: {}\n", "x".repeat(100_000));
-        let mut events = Events::default();
+        let mut events = Events::new(BYTES_MAX);
         let is_over = (0..4).any(|_| {
             events.push(line.as_bytes()).unwrap();
-            read(&mut events) == Err(SseError::TooLong)
+            read(&mut events) == Err(SseError::TooLong { bytes_max: BYTES_MAX })
         });
         assert!(is_over);
     }
