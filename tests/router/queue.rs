@@ -141,7 +141,7 @@ async fn who_leaves_the_queue_or_the_backend_holds_no_place() {
 async fn a_backend_with_no_time_to_list_its_models_has_them_nevertheless() {
     let local =
         Double::new("local", Tier::Local, BACKEND_PLACES, Mode::Works(Duration::from_millis(20)));
-    let house = Arc::new(over(&[local.clone()], plain()).await);
+    let house = Arc::new(over(std::slice::from_ref(&local), plain()).await);
     let named = || RawRequest { model: Some(model("local")), ..raw(None) };
     house.ask(named(), None, SECOND).await.unwrap();
     local.set(Mode::Hangs);
