@@ -24,6 +24,7 @@ pub mod domain {
     pub mod ihsan;
     pub mod inference;
     pub mod json;
+    pub mod ledger;
     pub mod model_store;
     pub mod passphrase;
     pub mod profile;

@@ -7,173 +7,10 @@ use std::path::{Path, PathBuf};
 /// Longest file, in lines: beyond that it holds two things.
 const LINES_MAX: usize = 500;
 
-/// What the files under `at` must not mention.
-struct Layer {
-    /// A folder or a file of `src/`, without its extension; a folder holds also the file beside it.
-    at: &'static str,
-    banned: &'static [&'static str],
-}
+#[path = "layers/table.rs"]
+mod table;
 
-/// Who must not use whom. A name is banned where code mentions it as a path (`ractor::...`).
-const LAYERS: &[Layer] = &[
-    Layer {
-        at: "domain",
-        banned: &[
-            "crate::actor",
-            "crate::actors",
-            "crate::adapters",
-            "crate::cli",
-            "crate::config",
-            "crate::http",
-            "crate::messages",
-            "crate::metrics",
-            "crate::node",
-            "crate::supervisor",
-            "axum",
-            "getrandom",
-            "libp2p",
-            "prometheus_client",
-            "ractor",
-            "rand",
-            "reqwest",
-            "tokio",
-            "tracing",
-            "std::fs",
-            "std::net::Tcp",
-            "std::process",
-            "Instant::now",
-            "SystemTime::now",
-            "Timestamp::now",
-            "Zoned::now",
-        ],
-    },
-    Layer {
-        at: "config",
-        banned: &[
-            "crate::actor",
-            "crate::actors",
-            "crate::adapters",
-            "crate::cli",
-            "crate::http",
-            "crate::messages",
-            "crate::metrics",
-            "crate::node",
-            "crate::supervisor",
-            "axum",
-            "clap",
-            "ractor",
-            "tokio",
-            "tracing",
-            "std::env",
-        ],
-    },
-    Layer {
-        at: "messages",
-        banned: &[
-            "crate::actor",
-            "crate::actors",
-            "crate::adapters",
-            "crate::cli",
-            "crate::config",
-            "crate::http",
-            "crate::node",
-            "crate::supervisor",
-            "axum",
-            "hyper",
-            "libp2p",
-        ],
-    },
-    Layer {
-        at: "adapters",
-        banned: &[
-            "crate::actor",
-            "crate::actors",
-            "crate::cli",
-            "crate::http",
-            "crate::messages",
-            "crate::node",
-            "crate::supervisor",
-            "axum",
-            "ractor",
-        ],
-    },
-    Layer {
-        at: "http",
-        banned: &[
-            "crate::actor",
-            "crate::actors",
-            "crate::cli",
-            "crate::node",
-            "crate::supervisor",
-            "libp2p",
-            "ractor",
-        ],
-    },
-    Layer {
-        at: "actors",
-        banned: &["crate::cli", "crate::node", "crate::supervisor", "axum", "clap", "ractor"],
-    },
-    Layer {
-        at: "metrics",
-        banned: &[
-            "crate::actor",
-            "crate::actors",
-            "crate::adapters",
-            "crate::cli",
-            "crate::config",
-            "crate::domain",
-            "crate::http",
-            "crate::node",
-            "crate::supervisor",
-        ],
-    },
-    Layer {
-        at: "actor",
-        banned: &[
-            "crate::actors",
-            "crate::adapters",
-            "crate::cli",
-            "crate::config",
-            "crate::http",
-            "crate::node",
-            "crate::supervisor",
-        ],
-    },
-    Layer {
-        at: "supervisor",
-        banned: &[
-            "crate::actors",
-            "crate::adapters",
-            "crate::cli",
-            "crate::http",
-            "crate::node",
-            "axum",
-        ],
-    },
-    Layer { at: "node", banned: &["crate::cli", "clap", "ractor"] },
-    Layer {
-        at: "cli",
-        banned: &[
-            "crate::actor",
-            "crate::actors",
-            "crate::http",
-            "crate::messages",
-            "crate::metrics",
-            "crate::node",
-            "crate::supervisor",
-            "axum",
-            "ractor",
-            "candle_core",
-        ],
-    },
-];
-
-/// What no source may say, and why.
-const WORDS: &[(&str, &str)] = &[
-    ("ractor::registry", "there is one registry per process, and tests run several nodes"),
-    ("call_t!", "calls go through Addr, which is bounded"),
-    ("unbounded_channel", "every queue has a limit"),
-];
+use table::{BINDINGS, LAYERS, Layer, WORDS};
 
 #[test]
 fn the_sources_keep_the_house_rules() {
@@ -193,9 +30,11 @@ fn the_sources_keep_the_house_rules() {
 
 /// Every Rust file of ours.
 fn sources(root: &Path) -> Vec<PathBuf> {
-    sources_in(
-        ["src", "tests", "benches", "tools/snr/src", "xtask/src"].map(|dir| root.join(dir)).into(),
-    )
+    let dirs = ["src", "tests", "benches", "bindings/python", "tools/snr/src", "xtask/src"];
+    let mut found = sources_in(dirs.map(|dir| root.join(dir)).into());
+    // What maturin builds in its folder.
+    found.retain(|path| !path.starts_with(root.join("bindings/python/target")));
+    found
 }
 
 fn sources_in(mut open: Vec<PathBuf>) -> Vec<PathBuf> {
@@ -359,9 +198,9 @@ fn a_call_cycle_is_found() {
 
 /// What the file must not use by the layer it is in.
 fn banned(name: &str) -> Vec<&'static str> {
-    let Some(path) = name.strip_prefix("src/").and_then(|path| path.strip_suffix(".rs")) else {
-        return Vec::new();
-    };
+    let path = name.strip_suffix(".rs").unwrap_or(name);
+    let path = if path.starts_with(BINDINGS) { Some(path) } else { path.strip_prefix("src/") };
+    let Some(path) = path else { return Vec::new() };
     let is_in = |layer: &&Layer| {
         path == layer.at || path.strip_prefix(layer.at).is_some_and(|rest| rest.starts_with('/'))
     };
@@ -456,6 +295,8 @@ fn a_forbidden_import_is_reported_with_its_line() {
         ("src/cli/identity.rs", "use crate::adapters::store::Store;", "but keystore, lock"),
         ("src/cli/identity.rs", "use crate::adapters::{keystore, store};", "but keystore"),
         ("src/actors/identity.rs", "    key.expose_secret()", "for the keystore alone"),
+        ("bindings/python/src/id.rs", "use bizra_omega::actors::identity;", "bizra_omega::actors"),
+        ("bindings/python/src/node/a.rs", "use bizra_omega::http::app;", "bizra_omega::http"),
         ("src/node.rs", "    let (a, b) = unbounded_channel();", "every queue has a limit"),
         ("src/node.rs", "    actor.call(ask, None)", "without a deadline"),
         ("src/node.rs", "    actor.call(\n  ask(1, (2)),\n  None,\n)", "without a deadline"),
@@ -480,6 +321,8 @@ fn what_is_allowed_is_not_reported() {
         ("src/actors/http.rs", "use crate::http::router;"),
         ("src/actors/backend/edge.rs", "use crate::actors::backend::Shared;"),
         ("src/messages/addr.rs", "use ractor::ActorRef;"),
+        ("bindings/python/src/id.rs", "use bizra_omega::domain::id;"),
+        ("bindings/python/src/node/a.rs", "use bizra_omega::messages::addr::Addr;"),
         ("src/node.rs", "    addr.call(wait, |reply| Ask { model: None, reply })"),
         ("src/domain/gate.rs", "#[cfg(test)]\nuse rand::Rng;"),
         ("tests/addr.rs", "use ractor::Actor;"),

@@ -6,6 +6,8 @@ use std::io::Write as _;
 use std::process::{Command, ExitCode};
 
 mod peers;
+mod program;
+mod python;
 
 const HELP: &str = "\
 Development tasks of bizra-omega.
@@ -13,12 +15,14 @@ Development tasks of bizra-omega.
 Usage: cargo xtask <TASK> [-- ARGUMENTS]
 
 Tasks:
-  test        every test of the workspace; ARGUMENTS go to cargo test
+  test        every test of the workspace, then those of the Python packages against the wheel, where
+              there are Python 3 and its packages; ARGUMENTS go to cargo test, and then no Python
   lint        formatting, clippy and documentation, with warnings as errors
   test-peers  the tests against llama.cpp, whose server it builds first; needs Python 3 and a
               C++ compiler, takes minutes; ARGUMENTS go to cargo test
   bench       every benchmark; ARGUMENTS go to cargo bench
   bench-http  the door of the node beside a bare axum server, under wrk; --help has the options
+  wheel       the Python wheel, optimised, in bindings/python/target/wheels; needs Python 3
   openapi     writes docs/openapi.json anew, as the code says it
   eval-snr    pass rates of the SNR scorer over a folder of text: DIR [OPTIONS]
   snr-tables  makes the tables of the SNR scorer: DIR... --out FILE
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
             Ok(python) => return peers_with(&python, rest),
             Err(reason) => return say(&format!("xtask: {reason}"), ExitCode::FAILURE),
         },
+        Some(&"wheel") if rest.is_empty() => return python::wheel(),
         Some(&"bench") => vec![with(&["bench", "--workspace", "--locked"], rest)],
         Some(&"bench-http") => bench_http(rest),
         Some(&"eval-snr") => vec![snr("eval", rest)],
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         Some(&"lint") if rest.is_empty() => lint(),
         Some(&("help" | "--help" | "-h")) => return say(&HELP, ExitCode::SUCCESS),
         Some(&"openapi") => return say(&"openapi takes no arguments", ExitCode::from(2)),
+        Some(&"wheel") => return say(&"wheel takes no arguments", ExitCode::from(2)),
         Some(&"lint") => return say(&"lint takes no arguments", ExitCode::from(2)),
         Some(task) => return say(&format!("no task {task}\n\n{HELP}"), ExitCode::from(2)),
         None => return say(&HELP, ExitCode::from(2)),
@@ -66,7 +72,8 @@ fn main() -> ExitCode {
             return say(&format!("xtask: {reason}"), ExitCode::FAILURE);
         }
     }
-    ExitCode::SUCCESS
+    // Arguments choose among the tests of cargo.
+    if args == ["test"] { python::test() } else { ExitCode::SUCCESS }
 }
 
 /// The tests, and those of what is not built by default.

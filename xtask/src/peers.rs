@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use crate::say;
+use crate::program::run;
 
 /// What is built: the same for everybody, until this line changes.
 const PACKAGE: &str = "llama-cpp-python[server]==0.3.36";
@@ -18,22 +17,15 @@ pub(crate) fn python() -> Result<String, String> {
     let place = root.join(PLACE);
     let (python, ready) = (place.join("bin/python"), place.join("ready"));
     let shown = python.display().to_string();
+    let here = Path::new(".");
     if fs::read_to_string(&ready).is_ok_and(|built| built == PACKAGE) {
         return Ok(shown);
     }
     let place = place.display().to_string();
-    run("python3", &["-m", "venv", "--clear", &place])?;
+    run(Path::new("python3"), &["-m", "venv", "--clear", &place], here)?;
     // cmake and ninja come with the build, as packages.
-    run(&shown, &["-m", "pip", "install", "--no-input", "--disable-pip-version-check", PACKAGE])?;
+    let pip = ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", PACKAGE];
+    run(&python, &pip, here)?;
     fs::write(Path::new(&ready), PACKAGE).map_err(|error| error.to_string())?;
     Ok(shown)
-}
-
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    say(&format!("$ {program} {}", arguments.join(" ")), std::process::ExitCode::SUCCESS);
-    match Command::new(program).args(arguments).status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{program} ended with {status}")),
-        Err(error) => Err(format!("{program} does not start: {error}")),
-    }
 }

@@ -201,6 +201,21 @@ pub fn read(bytes: &[u8]) -> Result<Value, (RejectCode, String)> {
         .map_err(|Refusal(_, code, error)| (code, error))
 }
 
+/// As [`read`], of an envelope whose fields have their form. Nothing is compared, and nothing proven.
+///
+/// # Errors
+/// As [`read`]; also when a field is missing, unknown or of another form.
+pub fn read_form(bytes: &[u8], accept_v1: bool) -> Result<Value, (RejectCode, String)> {
+    let options = Options { accept_v1, ..Options::default() };
+    let formed =
+        document(bytes, &mut Report::default()).and_then(|Document { envelope, .. }| {
+            let is_v1 = version(&envelope, &options)?;
+            if is_v1 { v1::read(&envelope) } else { Form::read(&envelope) }?;
+            Ok(Value::Object(envelope))
+        });
+    formed.map_err(|Refusal(_, code, error)| (code, error))
+}
+
 pub(super) struct Refusal(pub(super) &'static str, pub(super) RejectCode, pub(super) String);
 
 pub(super) fn schema(check: &'static str, error: impl Into<String>) -> Refusal {

@@ -1,0 +1,117 @@
+//! The Python packages: builds them, and runs their tests against what was built, in a virtual
+//! environment of their own in cargo's target directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::program::run;
+use crate::say;
+
+/// Where the environment and the wheels of the tests lie.
+const PLACE: &str = "target/python";
+
+/// What the tests need, and all that comes with it.
+const REQUIREMENTS: &str = "bindings/python/tests/requirements.txt";
+
+const BINDINGS: &str = "bindings/python";
+
+/// Set where a machine without Python packages is a failure.
+const REQUIRE: &str = "BIZRA_REQUIRE_PYTHON";
+
+/// Runs every test of the packages, against the wheel as maturin builds it in the dev profile: it
+/// then shares what cargo has compiled. Without Python or its packages nothing is tested, which is
+/// told.
+pub(crate) fn test() -> ExitCode {
+    let python = match environment() {
+        Ok(python) => python,
+        Err(reason) if std::env::var_os(REQUIRE).is_none() => {
+            let told = "xtask: the Python packages were not tested";
+            return say(&format!("{told}: {reason} ({REQUIRE}=1 makes this an error)"), 0.into());
+        }
+        Err(reason) => return failed(&reason),
+    };
+    match tested(&python) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => failed(&reason),
+    }
+}
+
+/// Builds the optimised wheel where `pip install target/wheels/bizra-*.whl` finds it.
+pub(crate) fn wheel() -> ExitCode {
+    let built = environment().and_then(|python| {
+        let dir = Path::new(BINDINGS);
+        run(&python, &["-m", "maturin", "build", "--release", "--locked"], dir)
+    });
+    match built {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => failed(&reason),
+    }
+}
+
+fn failed(reason: &str) -> ExitCode {
+    say(&format!("xtask: {reason}"), ExitCode::FAILURE)
+}
+
+fn tested(python: &Path) -> Result<(), String> {
+    let here = Path::new(".");
+    let wheels = format!("{PLACE}/wheels");
+    let wheel = built(python, &wheels)?;
+    let pip = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet"];
+    let install = ["--no-input", "--no-deps", "--no-index", "--force-reinstall", &wheel];
+    run(python, &[&pip[..], &install[..]].concat(), here)?;
+    let dir = Path::new(BINDINGS);
+    // The stubs say what the module has, and the types in the package agree with each other.
+    run(python, &["-m", "mypy.stubtest", "bizra", "--ignore-missing-stub"], dir)?;
+    run(python, &["-m", "mypy", "python"], dir)?;
+    run(python, &["-W", "error", "-m", "pytest", "-p", "no:cacheprovider"], dir)
+}
+
+/// The one wheel that maturin puts into an empty folder.
+fn built(python: &Path, wheels: &str) -> Result<String, String> {
+    let _ = fs::remove_dir_all(wheels);
+    let manifest = format!("{BINDINGS}/Cargo.toml");
+    let interpreter = python.display().to_string();
+    let arguments = [
+        "-m",
+        "maturin",
+        "build",
+        "--profile",
+        "dev",
+        "--locked",
+        "--auditwheel",
+        "skip",
+        "--manifest-path",
+        &manifest,
+        "--interpreter",
+        &interpreter,
+        "--out",
+        wheels,
+    ];
+    run(python, &arguments, Path::new("."))?;
+    let found = fs::read_dir(wheels).map_err(|error| format!("{wheels}: {error}"))?;
+    let found: Vec<PathBuf> = found.flatten().map(|entry| entry.path()).collect();
+    match &found[..] {
+        [wheel] => Ok(wheel.display().to_string()),
+        _ => Err(format!("{wheels} has {} files where one wheel is expected", found.len())),
+    }
+}
+
+/// The interpreter of the environment, which is made unless that was done before.
+fn environment() -> Result<PathBuf, String> {
+    let root = std::env::current_dir().map_err(|error| error.to_string())?;
+    let wanted = fs::read_to_string(REQUIREMENTS);
+    let wanted = wanted.map_err(|error| format!("{REQUIREMENTS}: {error}"))?;
+    let place = root.join(PLACE).join("venv");
+    let (python, ready) = (place.join("bin/python"), place.join("ready"));
+    if fs::read_to_string(&ready).is_ok_and(|made| made == wanted) {
+        return Ok(python);
+    }
+    let here = Path::new(".");
+    let shown = place.display().to_string();
+    run(Path::new("python3"), &["-m", "venv", "--clear", &shown], here)?;
+    let pip = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-input"];
+    run(&python, &[&pip[..], &["-r", REQUIREMENTS]].concat(), here)?;
+    fs::write(&ready, wanted).map_err(|error| error.to_string())?;
+    Ok(python)
+}
