@@ -53,6 +53,12 @@ impl Constitution {
         self.inner.harm_ceiling().value()
     }
 
+    /// The document itself, in TOML.
+    #[getter]
+    fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or(domain::DEFAULT_TOML)
+    }
+
     /// Its version: three numbers with dots.
     #[getter]
     fn version(&self) -> &str {

@@ -142,6 +142,7 @@ def test_the_constitution_is_that_of_the_node():
     assert (bizra.get_ihsan_threshold(), bizra.get_snr_threshold()) == (0.95, 0.85)
     assert constitution.harm_ceiling == 0.3
     assert constitution.version == "1.0.0"
+    assert bizra.Constitution(constitution.text) == constitution
     assert repr(constitution) == "Constitution(version='1.0.0', ihsan=0.95, snr=0.85)"
     assert len(constitution.digest) == 64
     assert "IHSAN_001" in [rule["id"] for rule in constitution.rules]

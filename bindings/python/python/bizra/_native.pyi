@@ -120,6 +120,10 @@ class Constitution:
         """The most harm that passes, 0 to 1."""
 
     @property
+    def text(self) -> str:
+        """The document itself, in TOML."""
+
+    @property
     def version(self) -> str:
         """Its version: three numbers with dots."""
 
