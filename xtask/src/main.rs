@@ -15,8 +15,9 @@ Development tasks of bizra-omega.
 Usage: cargo xtask <TASK> [-- ARGUMENTS]
 
 Tasks:
-  test        every test of the workspace, then those of the Python packages against the wheel, where
-              there are Python 3 and its packages; ARGUMENTS go to cargo test, and then no Python
+  test        every test: of the workspace, then of the Python packages, where there is Python;
+              ARGUMENTS go to cargo test, and Python is left out
+  test-python the tests of the Python packages, against the wheel as it is now
   lint        formatting, clippy and documentation, with warnings as errors
   test-peers  the tests against llama.cpp, whose server it builds first; needs Python 3 and a
               C++ compiler, takes minutes; ARGUMENTS go to cargo test
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
             Ok(python) => return peers_with(&python, rest),
             Err(reason) => return say(&format!("xtask: {reason}"), ExitCode::FAILURE),
         },
+        Some(&"test-python") if rest.is_empty() => return python::test(),
         Some(&"wheel") if rest.is_empty() => return python::wheel(),
         Some(&"bench") => vec![with(&["bench", "--workspace", "--locked"], rest)],
         Some(&"bench-http") => bench_http(rest),
@@ -62,7 +64,9 @@ fn main() -> ExitCode {
         Some(&"lint") if rest.is_empty() => lint(),
         Some(&("help" | "--help" | "-h")) => return say(&HELP, ExitCode::SUCCESS),
         Some(&"openapi") => return say(&"openapi takes no arguments", ExitCode::from(2)),
-        Some(&"wheel") => return say(&"wheel takes no arguments", ExitCode::from(2)),
+        Some(task @ (&"test-python" | &"wheel")) => {
+            return say(&format!("{task} takes no arguments"), ExitCode::from(2));
+        }
         Some(&"lint") => return say(&"lint takes no arguments", ExitCode::from(2)),
         Some(task) => return say(&format!("no task {task}\n\n{HELP}"), ExitCode::from(2)),
         None => return say(&HELP, ExitCode::from(2)),

@@ -1,7 +1,5 @@
 //! Envelopes: made and verified without a node.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bizra_omega::domain::bytes;
 use bizra_omega::domain::constitution;
 use bizra_omega::domain::envelope::{
@@ -13,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use serde_json::Value;
 
+use crate::clock::now_ms;
 use crate::constitution::Constitution;
 use crate::error::{Error, Family, Result, apart, calmly, to_python};
 use crate::id::{Named, NodeId, hash_of};
@@ -261,12 +260,6 @@ fn seal(identity: &NodeIdentity, draft: Draft) -> Result<PCIEnvelope> {
     let json = sealed.json.to_string();
     let fields = std::sync::Arc::unwrap_or_clone(sealed.json);
     Ok(PCIEnvelope { fields, json })
-}
-
-/// Milliseconds since 1970 by the clock of this machine.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn check(

@@ -1,12 +1,12 @@
 //! The experience ledger.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bizra_omega::domain::ledger::{Action, Draft, Episode, Ledger, LedgerError, Query};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::clock::now_s;
 use crate::error::{Error, Result, apart};
 use crate::input::required_score as required;
 
@@ -171,9 +171,4 @@ impl ExperienceLedger {
 
 fn refused(error: &LedgerError) -> Error {
     Error::invalid(error.to_string())
-}
-
-/// Seconds since 1970 by the clock of this machine.
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -1,5 +1,6 @@
 //! The native part of the Python package `bizra`: what is exported, and from where.
 
+mod clock;
 mod constitution;
 mod digest;
 mod envelope;
