@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 mod peers;
 mod program;
@@ -138,7 +138,7 @@ fn lint<'a>() -> Vec<Step<'a>> {
 /// Shows the command and runs it with the cargo that runs this program.
 fn run(step: &Step<'_>) -> Result<(), String> {
     let mut shown = String::from("$ ");
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = program::command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     if let Some((name, value)) = step.env {
         let _ = write!(shown, "{name}='{value}' ");
         command.env(name, value);
