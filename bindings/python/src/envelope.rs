@@ -3,7 +3,7 @@
 use bizra_omega::domain::bytes;
 use bizra_omega::domain::constitution;
 use bizra_omega::domain::envelope::{
-    Draft, EnvelopeId, Options, Parent, SealError, TTL_S_MAX, verify,
+    Draft, EnvelopeId, Options, Parent, SealError, Sealed, TTL_S_MAX, verify,
 };
 use bizra_omega::domain::identity::KeyUse;
 use bizra_omega::domain::json::{canonical, parse};
@@ -28,6 +28,13 @@ pub(crate) struct PCIEnvelope {
     fields: Value,
     /// All of it in one line of JSON.
     json: String,
+}
+
+impl PCIEnvelope {
+    /// One that was just sealed.
+    pub(crate) fn made(sealed: &Sealed) -> Self {
+        Self { fields: Value::clone(&sealed.json), json: sealed.json.to_string() }
+    }
 }
 
 #[pymethods]

@@ -12,8 +12,14 @@ use crate::guard;
 pub(crate) enum Family {
     /// A value that cannot be used.
     InvalidInput,
+    /// The gates refused content.
+    GateRejected,
     /// Not there now, or too busy.
     Unavailable,
+    /// There is nothing of that name.
+    NotFound,
+    /// The time is over.
+    Timeout,
     /// A file that others have access to, or that is somebody else's.
     Forbidden,
     /// A file or a store could not be read or written.
@@ -26,7 +32,10 @@ impl Family {
     const fn class(self) -> &'static str {
         match self {
             Self::InvalidInput => "InvalidInput",
+            Self::GateRejected => "GateRejected",
             Self::Unavailable => "Unavailable",
+            Self::NotFound => "NotFound",
+            Self::Timeout => "Timeout",
             Self::Forbidden => "Forbidden",
             Self::StorageError => "StorageError",
             Self::InternalError => "InternalError",
@@ -41,6 +50,8 @@ pub(crate) struct Error {
     /// `None` is the one of the family.
     code: Option<Cow<'static, str>>,
     message: String,
+    /// An object, if there is more to say; boxed, since most errors have none.
+    details: Option<Box<Value>>,
 }
 
 /// What the functions of this module return.
@@ -49,7 +60,7 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An exception of `family`, with its code.
     pub(crate) fn new(family: Family, message: impl Into<String>) -> Self {
-        Self { family, code: None, message: message.into() }
+        Self { family, code: None, message: message.into(), details: None }
     }
 
     /// An argument that cannot be used.
@@ -67,9 +78,15 @@ impl Error {
         Self { code: Some(code.into()), ..self }
     }
 
+    /// With more to read, which is an object.
+    pub(crate) fn details(self, details: Value) -> Self {
+        Self { details: Some(Box::new(details)), ..self }
+    }
+
     fn raise(self, py: Python<'_>) -> PyResult<PyErr> {
         let class = py.import("bizra._errors")?.getattr(self.family.class())?;
-        Ok(PyErr::from_value(class.call1((self.message, self.code))?))
+        let details = self.details.map(|details| to_python(py, &details)).transpose()?;
+        Ok(PyErr::from_value(class.call1((self.message, self.code, details))?))
     }
 }
 

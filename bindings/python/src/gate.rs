@@ -158,6 +158,12 @@ fn results(receipt: &Receipt) -> Vec<GateResult> {
 #[pyclass(module = "bizra", frozen)]
 pub(crate) struct GateReceipt(Receipt);
 
+impl GateReceipt {
+    pub(crate) fn new(receipt: Receipt) -> Self {
+        Self(receipt)
+    }
+}
+
 #[pymethods]
 impl GateReceipt {
     /// Whether no strict gate refused.

@@ -12,6 +12,7 @@ mod identity;
 mod inference;
 mod input;
 mod ledger;
+mod node;
 mod verdict;
 mod verification;
 
@@ -52,5 +53,5 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ledger::ExperienceLedger>()?;
     module.add_class::<verdict::GateResult>()?;
     module.add_class::<verification::Verification>()?;
-    Ok(())
+    node::register(module)
 }

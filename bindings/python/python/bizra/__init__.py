@@ -1,6 +1,7 @@
 """A sovereign AI node, and what it proves.
 
-The classes of this module call the rules of the node directly, without a node: identities sign,
+Node is a whole node in this process: its supervisor, its actors and its keys. The other classes of
+this module call the rules of the node directly, without a node: identities sign,
 envelopes carry proofs that anybody can check, gates judge content by a constitution. Where bytes
 are taken, so is every bytes-like object, and a str as its UTF-8. Every exception that the package
 raises by itself is a BizraError with a ``code`` and ``details``; arguments of a wrong type raise
@@ -45,6 +46,8 @@ from bizra._native import (
     get_snr_threshold,
 )
 
+from bizra.node import Node
+
 # Results that used to be tuples: they unpack, and match patterns, as tuples do.
 collections.abc.Sequence.register(GateResult)
 
@@ -63,6 +66,7 @@ __all__ = [
     "InvalidInput",
     "ModelSelector",
     "ModelTier",
+    "Node",
     "NodeId",
     "NodeIdentity",
     "NotFound",

@@ -1,30 +1,57 @@
 """Types of the native part. What each thing does is said at more length by ``help(bizra)``."""
 
+import asyncio
 import os
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from pathlib import Path
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Generic,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 from typing_extensions import Buffer, Self, final
 
 __all__ = [
+    "Call",
     "Constitution",
+    "EnvelopesPort",
     "ExperienceLedger",
+    "FederationPort",
     "GateChain",
     "GateReceipt",
     "GateResult",
+    "GatesPort",
     "IHSAN_THRESHOLD",
+    "IdentityPort",
+    "InferencePort",
     "ModelSelector",
     "ModelTier",
     "NodeId",
     "NodeIdentity",
+    "NodePort",
     "PCIEnvelope",
     "SNR_THRESHOLD",
+    "StreamPort",
     "TaskComplexity",
     "Verification",
     "__version__",
     "domain_separated_digest",
     "get_ihsan_threshold",
     "get_snr_threshold",
+    "start_node",
+    "stop_all",
 ]
+
+_T = TypeVar("_T")
 
 # Bytes: every bytes-like object, and a str as its UTF-8.
 _Data = Union[Buffer, str]
@@ -505,3 +532,142 @@ class ExperienceLedger:
 
     def __len__(self) -> int: ...
     def __bool__(self) -> bool: ...
+
+# The ways in to an embedded node. Internal to this package: bizra.Node wraps them.
+
+@final
+class Call(Generic[_T]):
+    def wait(self) -> _T: ...
+    def done(self) -> bool: ...
+    def notify(
+        self, event_loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]
+    ) -> bool: ...
+    def take(self) -> _T: ...
+    def cancel(self) -> None: ...
+
+@final
+class NodePort:
+    @property
+    def identity(self) -> IdentityPort: ...
+    @property
+    def gates(self) -> GatesPort: ...
+    @property
+    def envelopes(self) -> EnvelopesPort: ...
+    @property
+    def inference(self) -> InferencePort: ...
+    @property
+    def federation(self) -> FederationPort: ...
+    @property
+    def data_dir(self) -> Path: ...
+    @property
+    def is_temporary(self) -> bool: ...
+    @property
+    def address(self) -> Optional[Tuple[str, int]]: ...
+    @property
+    def is_running(self) -> bool: ...
+    def actors(self, timeout: Optional[float]) -> Call[List[Dict[str, Any]]]: ...
+    def stop_actor(self, name: str, kind: str, timeout: Optional[float]) -> Call[None]: ...
+    def stop(self) -> Call[None]: ...
+
+@final
+class IdentityPort:
+    def sign(
+        self, messages: List[_Data], timeout: Optional[float]
+    ) -> Call[List[str]]: ...
+    def verify(
+        self, claims: Sequence[Tuple[_Data, str, str]], timeout: Optional[float]
+    ) -> Call[List[Optional[str]]]: ...
+    def generate(
+        self, label: Optional[str], activate: bool, timeout: Optional[float]
+    ) -> Call[Dict[str, Any]]: ...
+    def activate(self, node_id: str, timeout: Optional[float]) -> Call[Dict[str, Any]]: ...
+    def active(self, timeout: Optional[float]) -> Call[Dict[str, Any]]: ...
+    def list(self, timeout: Optional[float]) -> Call[List[Dict[str, Any]]]: ...
+
+@final
+class GatesPort:
+    def check(
+        self,
+        contents: List[_Data],
+        snr_score: Union[None, float, Sequence[Optional[float]]],
+        ihsan_score: Union[None, float, Sequence[Optional[float]]],
+        content_type: str,
+        profile: str,
+        sources: List[str],
+        timeout: Optional[float],
+    ) -> Call[List[GateReceipt]]: ...
+    def constitution(self, timeout: Optional[float]) -> Call[Dict[str, Any]]: ...
+
+@final
+class EnvelopesPort:
+    def create(
+        self,
+        payload: str,
+        ttl: int,
+        provenance: List[Tuple[str, str]],
+        audience: Optional[str],
+        timeout: Optional[float],
+    ) -> Call[PCIEnvelope]: ...
+    def verify(
+        self, envelopes: List[Union[bytes, str]], timeout: Optional[float]
+    ) -> Call[List[Verification]]: ...
+    def consume(
+        self, envelope: Union[bytes, str], timeout: Optional[float]
+    ) -> Call[List[Verification]]: ...
+    def get(self, id: str, timeout: Optional[float]) -> Call[Optional[PCIEnvelope]]: ...
+    def log(
+        self,
+        limit: int,
+        since_ms: Optional[int],
+        after: Optional[str],
+        timeout: Optional[float],
+    ) -> Call[List[Dict[str, Any]]]: ...
+
+@final
+class InferencePort:
+    def generate(
+        self, prompt: Dict[str, Any], timeout: Optional[float]
+    ) -> Call[Dict[str, Any]]: ...
+    def stream(self, prompt: Dict[str, Any], timeout: Optional[float]) -> StreamPort: ...
+    def models(self, timeout: Optional[float]) -> Call[List[Dict[str, Any]]]: ...
+    def tier(
+        self,
+        prompt: str,
+        max_tokens: Optional[int],
+        latency_sensitive: bool,
+        timeout: Optional[float],
+    ) -> Call[Dict[str, Any]]: ...
+
+@final
+class StreamPort:
+    def next(self) -> Call[Union[str, Dict[str, Any]]]: ...
+    def close(self) -> None: ...
+
+@final
+class FederationPort:
+    def status(self, timeout: Optional[float]) -> Call[Dict[str, Any]]: ...
+    def peers(self, timeout: Optional[float]) -> Call[List[Dict[str, Any]]]: ...
+    def propose(
+        self,
+        pattern_id: str,
+        pattern_embedding: List[float],
+        confidence: float,
+        content: Optional[str],
+        source_node: Optional[str],
+        timeout: Optional[float],
+    ) -> Call[Dict[str, Any]]: ...
+    def proposal(
+        self, id: str, timeout: Optional[float]
+    ) -> Call[Optional[Dict[str, Any]]]: ...
+    def proposals(
+        self, limit: int, after: Optional[str], timeout: Optional[float]
+    ) -> Call[List[Dict[str, Any]]]: ...
+
+def start_node(
+    values: Optional[str],
+    path: Optional[str],
+    data_dir: Optional[str],
+    http: bool,
+    wake: Callable[[List[asyncio.Future[None]]], None],
+) -> Call[NodePort]: ...
+def stop_all(seconds: float) -> None: ...

@@ -1,0 +1,158 @@
+//! The envelopes of a node.
+
+use bizra_omega::domain::bytes::from_hex;
+use bizra_omega::domain::envelope::log::PAGE_MAX;
+use bizra_omega::domain::envelope::{Draft, EnvelopeId, Head, Page, Parent, Sealed, TTL_S_MAX};
+use bizra_omega::domain::id::NodeId;
+use bizra_omega::domain::json;
+use bizra_omega::messages::envelope::{BATCH_BYTES_MAX, BATCH_MAX, EnvelopeMsg};
+use bizra_omega::messages::gate_chain::GateChainMsg;
+use bytes::Bytes;
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+
+use super::answers::{Each, Json};
+use super::call::{Answer, Call};
+use super::failure::wrong;
+use super::input::{now_ms, owned, random};
+use super::running::{Running, deadline};
+use crate::envelope::PCIEnvelope;
+use crate::error::{Error, Result};
+use crate::input::Data;
+use crate::verification::Verification;
+
+/// The way to the envelope actor. Internal to this package: `bizra.Node.envelopes` wraps it.
+#[pyclass(frozen, module = "bizra._native")]
+pub(crate) struct EnvelopesPort(pub(super) Running);
+
+/// An envelope that was made here, if there is one.
+struct Made(Option<Sealed>);
+
+impl Answer for Made {
+    fn make(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.0.map(|sealed| PCIEnvelope::made(&sealed)).into_py_any(py)
+    }
+}
+
+#[pymethods]
+impl EnvelopesPort {
+    /// Seals the JSON text `payload`.
+    fn create(
+        &self,
+        payload: String,
+        ttl: Option<i64>,
+        provenance: Vec<(String, String)>,
+        audience: Option<String>,
+        timeout: Option<f64>,
+    ) -> PyResult<Call> {
+        let until = deadline(timeout, self.0.facts.usual)?;
+        let (id, timestamp_ms) = (EnvelopeId(random()?), now_ms()?);
+        let (gates, addr) = (self.0.roster.gate_chain.clone(), self.0.roster.envelope.clone());
+        Ok(self.0.begin(&self.0.lanes.envelopes, until, async move {
+            // Here, where a long payload keeps nobody from the GIL.
+            let payload = json::parse(payload.as_bytes())
+                .map_err(|error| wrong("payload", "INVALID_JSON", format!("payload: {error}")))?;
+            let ttl_s = seconds(ttl)?;
+            let audience = audience.as_deref().map(NodeId::from_hex).transpose();
+            let audience =
+                audience.map_err(|error| wrong("audience", "INVALID_HEX", error.to_string()))?;
+            let provenance = provenance.iter().map(parent).collect::<Result<Vec<_>>>()?;
+            let ask = |reply| GateChainMsg::Constitution { reply };
+            let constitution = gates.call(until, ask).await?.digest();
+            let draft = Draft {
+                id,
+                timestamp_ms,
+                ttl_s,
+                audience,
+                provenance,
+                constitution,
+                gates: None,
+                payload,
+            };
+            let ask = |reply| EnvelopeMsg::Create { draft: Box::new(draft.clone()), reply };
+            Ok(Made(Some(addr.call(until, ask).await??)))
+        })?)
+    }
+
+    /// Checks each envelope.
+    fn verify(&self, envelopes: Vec<Data>, timeout: Option<f64>) -> PyResult<Call> {
+        let count = envelopes.len();
+        if count > BATCH_MAX {
+            let message = format!("envelopes has {count} items; a batch has at most {BATCH_MAX}");
+            return Err(wrong("envelopes", "BATCH_TOO_LARGE", message).into());
+        }
+        let items: Vec<Bytes> = envelopes.into_iter().map(owned).collect();
+        if items.iter().map(Bytes::len).sum::<usize>() > BATCH_BYTES_MAX {
+            let message = format!("a batch has at most {BATCH_BYTES_MAX} bytes");
+            return Err(wrong("envelopes", "BATCH_TOO_LARGE", message).into());
+        }
+        let until = deadline(timeout, self.0.facts.usual)?;
+        let addr = self.0.roster.envelope.clone();
+        Ok(self.0.begin(&self.0.lanes.envelopes, until, async move {
+            let ask = |reply| EnvelopeMsg::VerifyMany { items: items.clone(), reply };
+            let reports = addr.call(until, ask).await?;
+            Ok(Each(reports.into_iter().map(Verification::new).collect()))
+        })?)
+    }
+
+    /// Checks an envelope and accepts it once.
+    fn consume(&self, envelope: Data, timeout: Option<f64>) -> PyResult<Call> {
+        let bytes = owned(envelope);
+        let until = deadline(timeout, self.0.facts.usual)?;
+        let addr = self.0.roster.envelope.clone();
+        Ok(self.0.begin(&self.0.lanes.envelopes, until, async move {
+            let ask = |reply| EnvelopeMsg::Consume { bytes: bytes.clone(), reply };
+            Ok(Each(vec![Verification::new(addr.call(until, ask).await?)]))
+        })?)
+    }
+
+    /// Looks up an envelope that was made here; None if it was not.
+    fn get(&self, id: &str, timeout: Option<f64>) -> PyResult<Call> {
+        let id = envelope_id("id", id)?;
+        let until = deadline(timeout, self.0.facts.usual)?;
+        let addr = self.0.roster.envelope.clone();
+        Ok(self.0.begin(&self.0.lanes.envelopes, until, async move {
+            Ok(Made(addr.call(until, |reply| EnvelopeMsg::Find { id, reply }).await??))
+        })?)
+    }
+
+    /// Lists the envelopes that were made here, newest first.
+    fn log(
+        &self,
+        limit: i64,
+        since_ms: Option<i64>,
+        after: Option<&str>,
+        timeout: Option<f64>,
+    ) -> PyResult<Call> {
+        let limit = usize::try_from(limit).ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
+        let limit = limit
+            .ok_or_else(|| wrong("limit", "OUT_OF_RANGE", format!("limit is 1 to {PAGE_MAX}")))?;
+        let after = after.map(|after| envelope_id("after", after)).transpose()?;
+        let page = Page { limit, since_ms: since_ms.unwrap_or(i64::MIN), after };
+        let until = deadline(timeout, self.0.facts.usual)?;
+        let addr = self.0.roster.envelope.clone();
+        Ok(self.0.begin(&self.0.lanes.envelopes, until, async move {
+            let heads = addr.call(until, |reply| EnvelopeMsg::Log { page, reply }).await??;
+            Ok(Json(heads.iter().map(Head::to_json).collect()))
+        })?)
+    }
+}
+
+fn seconds(ttl: Option<i64>) -> Result<u32, Error> {
+    let ttl = ttl.map_or(Ok(TTL_S_MAX), u32::try_from).ok();
+    ttl.filter(|ttl| (1..=TTL_S_MAX).contains(ttl))
+        .ok_or_else(|| wrong("ttl", "INVALID_TTL", format!("ttl is 1 to {TTL_S_MAX} seconds")))
+}
+
+fn parent((id, content_hash): &(String, String)) -> Result<Parent> {
+    Ok(Parent {
+        id: envelope_id("provenance", id)?,
+        content_hash: from_hex(content_hash)
+            .map_err(|error| wrong("provenance", "INVALID_HEX", error.to_string()))?,
+    })
+}
+
+fn envelope_id(argument: &str, text: &str) -> Result<EnvelopeId> {
+    let form = "an envelope id is pci_ and 32 lower-case hex digits";
+    EnvelopeId::from_text(text).ok_or_else(|| wrong(argument, "INVALID_HEX", form))
+}

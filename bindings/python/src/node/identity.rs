@@ -1,0 +1,141 @@
+//! The keys of a node.
+
+use bizra_omega::domain::id::NodeId;
+use bizra_omega::domain::identity::{Claim, IdentityInfo, KeyUse, Signed, VerifyError};
+use bizra_omega::messages::identity::{BATCH_MAX, IdentityMsg};
+use bytes::Bytes;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use serde_json::{Value, json};
+
+use super::answers::Json;
+use super::call::{Answer, Call};
+use super::failure::wrong;
+use super::input::owned;
+use super::running::{Running, deadline};
+use crate::error::Result;
+use crate::input::Data;
+
+/// The way to the identity actor. Internal to this package: `bizra.Node.identity` wraps it.
+#[pyclass(frozen, module = "bizra._native")]
+pub(crate) struct IdentityPort(pub(super) Running);
+
+/// Signatures in hex, all by one key.
+struct Signatures(Vec<Signed>);
+
+impl Answer for Signatures {
+    fn make(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let signatures = self.0.iter().map(|signed| signed.signature.to_hex());
+        Ok(PyList::new(py, signatures)?.into_any().unbind())
+    }
+}
+
+/// What is wrong with each claim; None where nothing is.
+struct Verdicts(Vec<Result<(), VerifyError>>);
+
+impl Answer for Verdicts {
+    fn make(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let verdicts = self.0.into_iter().map(|verdict| verdict.err().map(|why| why.to_string()));
+        Ok(PyList::new(py, verdicts)?.into_any().unbind())
+    }
+}
+
+fn shown(info: &IdentityInfo) -> Value {
+    json!({
+        "node_id": info.node_id.to_hex(),
+        "public_key": info.public_key.to_hex(),
+        "label": info.label,
+        "active": info.is_active,
+        "rotation": info.rotation.as_ref().map(|record| record.to_json()),
+    })
+}
+
+fn checked_batch(argument: &str, count: usize) -> Result<()> {
+    if count <= BATCH_MAX {
+        return Ok(());
+    }
+    let message = format!("{argument} has {count} items; a batch has at most {BATCH_MAX}");
+    Err(wrong(argument, "BATCH_TOO_LARGE", message))
+}
+
+#[pymethods]
+impl IdentityPort {
+    /// Signs each message with the active key.
+    fn sign(&self, messages: Vec<Data>, timeout: Option<f64>) -> PyResult<Call> {
+        checked_batch("messages", messages.len())?;
+        let messages: Vec<Bytes> = messages.into_iter().map(owned).collect();
+        let until = deadline(timeout, self.0.facts.usual)?;
+        let addr = self.0.roster.identity.clone();
+        Ok(self.0.begin(&self.0.lanes.identity, until, async move {
+            let ask = |reply| IdentityMsg::Sign {
+                key_use: KeyUse::Message,
+                messages: messages.clone(),
+                reply,
+            };
+            Ok(Signatures(addr.call(until, ask).await??))
+        })?)
+    }
+
+    /// Verifies each triple of message, signature and public key.
+    fn verify(&self, claims: Vec<(Data, String, String)>, timeout: Option<f64>) -> PyResult<Call> {
+        checked_batch("claims", claims.len())?;
+        let claim = |(message, signature, public_key)| {
+            let message = owned(message);
+            Claim { message, signature, public_key }
+        };
+        let claims: Vec<Claim> = claims.into_iter().map(claim).collect();
+        let until = deadline(timeout, self.0.facts.usual)?;
+        let addr = self.0.roster.identity.clone();
+        Ok(self.0.begin(&self.0.lanes.identity, until, async move {
+            let ask = |reply| IdentityMsg::Verify { claims: claims.clone(), reply };
+            Ok(Verdicts(addr.call(until, ask).await?))
+        })?)
+    }
+
+    /// Makes a key.
+    fn generate(
+        &self,
+        label: Option<String>,
+        activate: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<Call> {
+        let until = deadline(timeout, self.0.facts.usual)?;
+        let addr = self.0.roster.identity.clone();
+        Ok(self.0.begin(&self.0.lanes.identity, until, async move {
+            let ask = |reply| IdentityMsg::Generate { label: label.clone(), activate, reply };
+            Ok(Json(shown(&addr.call(until, ask).await??)))
+        })?)
+    }
+
+    /// Lets another identity sign.
+    fn activate(&self, node_id: &str, timeout: Option<f64>) -> PyResult<Call> {
+        let id = NodeId::from_hex(node_id)
+            .map_err(|error| wrong("node_id", "INVALID_NODE_ID", error.to_string()))?;
+        let until = deadline(timeout, self.0.facts.usual)?;
+        let addr = self.0.roster.identity.clone();
+        Ok(self.0.begin(&self.0.lanes.identity, until, async move {
+            let ask = |reply| IdentityMsg::Activate { id, reply };
+            Ok(Json(shown(&addr.call(until, ask).await??)))
+        })?)
+    }
+
+    /// Tells which identity signs.
+    fn active(&self, timeout: Option<f64>) -> PyResult<Call> {
+        let until = deadline(timeout, self.0.facts.usual)?;
+        let addr = self.0.roster.identity.clone();
+        Ok(self.0.begin(&self.0.lanes.identity, until, async move {
+            let active = addr.call(until, |reply| IdentityMsg::Active { reply }).await?;
+            Ok(Json(shown(&active)))
+        })?)
+    }
+
+    /// Lists the identities, the active one first.
+    fn list(&self, timeout: Option<f64>) -> PyResult<Call> {
+        let until = deadline(timeout, self.0.facts.usual)?;
+        let addr = self.0.roster.identity.clone();
+        Ok(self.0.begin(&self.0.lanes.identity, until, async move {
+            let all = addr.call(until, |reply| IdentityMsg::List { reply }).await?;
+            Ok(Json(all.iter().map(shown).collect()))
+        })?)
+    }
+}

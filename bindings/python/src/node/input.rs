@@ -1,0 +1,77 @@
+//! Arguments of Python, as the messages of the node take them.
+
+use bizra_omega::domain::score::Score;
+use bytes::Bytes;
+use pyo3::exceptions::PyOverflowError;
+use pyo3::prelude::*;
+
+use super::failure::wrong;
+use crate::error::{Error, Result};
+use crate::input::{Data, score};
+
+/// Up to here it costs less to copy bytes than to hold on to Python's own.
+const COPIED_BYTES_MAX: usize = 4096;
+
+/// Python's own bytes, which do not change.
+struct Held(Data);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Bytes that a message takes along. Long ones are not copied.
+pub(super) fn owned(data: Data) -> Bytes {
+    match data.len() {
+        ..=COPIED_BYTES_MAX => Bytes::copy_from_slice(&data),
+        _ => Bytes::from_owner(Held(data)),
+    }
+}
+
+/// A whole number that is not negative.
+pub(super) fn unsigned(argument: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<u64>> {
+    let Some(value) = value else { return Ok(None) };
+    match value.extract::<u64>() {
+        Ok(number) => Ok(Some(number)),
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
+            let message = format!("{argument} is negative or too large");
+            Err(wrong(argument, "OUT_OF_RANGE", message).into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// One score for each of `count` contents: the same for all, or a list.
+pub(super) fn scores(
+    argument: &str,
+    value: Option<&Bound<'_, PyAny>>,
+    count: usize,
+) -> PyResult<Vec<Option<Score>>> {
+    let Some(value) = value else { return Ok(vec![None; count]) };
+    if let Ok(one) = value.extract::<f64>() {
+        return Ok(vec![score(argument, Some(one))?; count]);
+    }
+    let each = value.extract::<Vec<Option<f64>>>()?;
+    if each.len() != count {
+        let message = format!("{argument} has {} items for {count} contents", each.len());
+        return Err(wrong(argument, "OUT_OF_RANGE", message).into());
+    }
+    let each = each.into_iter().map(|one| score(argument, one));
+    Ok(each.collect::<Result<_>>()?)
+}
+
+/// So many random bytes.
+pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::internal(format!("no random bytes: {error}")))?;
+    Ok(bytes)
+}
+
+/// Milliseconds since the Unix epoch by the wall clock.
+pub(super) fn now_ms() -> Result<i64> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let ms = since.ok().and_then(|since| i64::try_from(since.as_millis()).ok());
+    ms.ok_or_else(|| Error::internal("the clock stands before 1970"))
+}
