@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::http::actors::walk;
-use crate::http::app::{App, Until};
+use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::openapi::forms::ActorStateName;
 use crate::http::openapi::shapes::Signal;
@@ -151,7 +151,7 @@ impl Lookout {
 impl Sight {
     async fn now(app: &App) -> Self {
         // Not the deadline of whoever happens to look: what is seen is told to others.
-        let deadline = Deadline::after(ANSWER_WAIT);
+        let deadline = Deadline::after(ANSWER_WAIT.min(app.limits.request_timeout));
         let (tree, is_inference_ready) = tokio::join!(
             app.roster.supervisor.call(deadline, |reply| SupervisorMsg::Tree { reply }),
             is_inference_ready(app, deadline),
@@ -182,11 +182,8 @@ pub(super) async fn is_inference_ready(app: &App, deadline: Deadline) -> bool {
 /// 200 while the node serves, also when it is degraded. 503 when a critical actor is lost; the error
 /// then has the keys of this answer as well.
 #[utoipa::path(get, path = router::HEALTH, responses((status = 200, body = Health)))]
-pub(super) async fn health(
-    State(app): State<App>,
-    Until(deadline): Until,
-) -> Result<Json<Health>, ApiError> {
-    let sight = look(&app, deadline).await?;
+pub(super) async fn health(State(app): State<App>) -> Result<Json<Health>, ApiError> {
+    let sight = app.lookout().look(&app).await;
     let health = Health {
         status: sight.condition.as_str(),
         version: env!("CARGO_PKG_VERSION"),
@@ -199,12 +196,6 @@ pub(super) async fn health(
         Condition::Healthy | Condition::Degraded => Ok(Json(health)),
         Condition::Unhealthy => Err(unhealthy(&health, sight.reason)),
     }
-}
-
-/// What is seen of the node before the caller's time is up.
-async fn look(app: &App, until: Deadline) -> Result<Arc<Sight>, ApiError> {
-    let sight = tokio::time::timeout_at(until.instant(), app.lookout().look(app)).await;
-    sight.map_err(|_| ApiError::timeout())
 }
 
 fn unhealthy(health: &Health, reason: &'static str) -> ApiError {
@@ -225,15 +216,12 @@ pub(super) async fn live() -> Json<serde_json::Value> {
 ///
 /// 503 while the node is on its way down or cannot serve.
 #[utoipa::path(get, path = router::READY, responses((status = 200, body = Signal)))]
-pub(super) async fn ready(
-    State(app): State<App>,
-    Until(deadline): Until,
-) -> Result<Json<serde_json::Value>, ApiError> {
+pub(super) async fn ready(State(app): State<App>) -> Result<Json<serde_json::Value>, ApiError> {
     let refused = |reason| Err(ApiError::unavailable("NOT_READY", reason));
     if app.readiness.is_draining() {
         return refused("the node is on its way down");
     }
-    let sight = look(&app, deadline).await?;
+    let sight = app.lookout().look(&app).await;
     match sight.condition {
         Condition::Healthy | Condition::Degraded => Ok(Json(json!({ "status": "ready" }))),
         Condition::Unhealthy => refused(sight.reason),

@@ -18,6 +18,14 @@ use crate::http::error::ApiError;
 /// Seconds for which a browser may remember what is allowed; a restart may change it.
 const PREFLIGHT_AGE_S: &str = "600";
 
+/// Fields that a foreign page may send: those that mean something here, and those that OpenAI's own
+/// client for browsers sends with every request and that nobody reads.
+const ALLOWED_FIELDS: &str = "authorization, content-type, x-request-id, openai-organization, \
+    openai-project, x-stainless-arch, x-stainless-async, x-stainless-custom-poll-interval, \
+    x-stainless-helper-method, x-stainless-lang, x-stainless-os, x-stainless-package-version, \
+    x-stainless-poll-helper, x-stainless-raw-response, x-stainless-read-timeout, \
+    x-stainless-retry-count, x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout";
+
 /// The names of the node and the origins it lets in.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
@@ -168,7 +176,7 @@ impl Caller {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
-            (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, x-request-id"),
+            (ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_FIELDS),
             (ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE_S),
             (VARY, "access-control-request-method, access-control-request-headers"),
         ] {

@@ -89,6 +89,22 @@ impl RoutingMeter {
         meter
     }
 
+    /// Shows all counters of a backend, at zero: what begins with its first increase has no rate then.
+    pub fn begin(&self, backend: &str) {
+        let label = label(backend);
+        for counter in [
+            &self.shed,
+            &self.retries,
+            &self.retries_refused,
+            &self.hedges,
+            &self.hedges_won,
+            &self.hedges_refused,
+        ] {
+            drop(counter.get_or_create(&label));
+        }
+        drop(self.queue_seconds.get_or_create(&label));
+    }
+
     /// Says how a breaker stands; `states` are all there are.
     pub fn set_breaker(&self, backend: &str, state: &str, states: [&'static str; 3]) {
         for known in states {

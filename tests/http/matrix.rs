@@ -163,6 +163,11 @@ async fn only_a_configured_page_is_told_what_it_may_send() {
                 if is_told {
                     assert_eq!(answer.status, 200);
                     assert_eq!(answer.headers["access-control-allow-methods"], "GET, POST");
+                    let may_send: Vec<_> = told.unwrap().to_str().unwrap().split(", ").collect();
+                    // The last is one of those that OpenAI's client for browsers always sends.
+                    for field in ["authorization", "content-type", "x-stainless-lang"] {
+                        assert!(may_send.contains(&field), "{field}: {may_send:?}");
+                    }
                     assert_eq!(answer.headers["access-control-max-age"], "600");
                     let vary: Vec<_> = answer.headers.get_all(header::VARY).iter().collect();
                     assert_eq!(

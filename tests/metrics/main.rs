@@ -44,6 +44,19 @@ const STANDING: &[(&str, &str)] = &[
         "inference_queued",
         "an instant; tests/router/queue.rs: a_greedy_client_does_not_starve_another",
     ),
+    (
+        "inference_hedges",
+        "tests/router/failover.rs: a_slow_beginning_is_hedged_once_and_the_slower_one_is_cancelled",
+    ),
+    (
+        "inference_hedges_won",
+        "tests/router/failover.rs: a_slow_beginning_is_hedged_once_and_the_slower_one_is_cancelled",
+    ),
+    (
+        "inference_hedges_refused",
+        "tests/router/failover.rs: a_slow_beginning_is_hedged_once_and_the_slower_one_is_cancelled",
+    ),
+    ("inference_shed", "tests/router/queue.rs: who_cannot_be_served_in_time_is_told_so_at_once"),
     ("actor_dead_letters", "tests/addr.rs: what_is_lost_unanswered_is_counted"),
 ];
 

@@ -111,6 +111,7 @@ impl Board {
         let inner = Inner { backends, rules, answers, meter, events, born, known };
         let board = Self(Arc::new(inner));
         for index in 0..board.backends().len() {
+            board.meter().begin(board.name(index));
             board.show(index, &board.known());
         }
         board

@@ -34,11 +34,11 @@ pub(in crate::http) struct Message {
     content: Value,
     /// None: this node calls no tools.
     #[serde(default)]
-    #[schema(value_type = Vec<AnyJson>, required = false, max_items = 0)]
+    #[schema(value_type = Option<Vec<AnyJson>>, max_items = 0)]
     tool_calls: Value,
     /// None: this node calls no functions.
     #[serde(default)]
-    #[schema(value_type = Vec<AnyJson>, required = false, max_items = 0)]
+    #[schema(value_type = Option<Vec<AnyJson>>, max_items = 0)]
     function_call: Value,
 }
 
