@@ -11,6 +11,7 @@ pub mod domain {
     pub mod consensus;
     pub mod constitution;
     pub mod digest;
+    pub mod embedding;
     pub mod envelope;
     pub mod fate;
     pub mod fault;
