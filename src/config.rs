@@ -14,6 +14,7 @@ mod environment;
 mod http;
 mod load;
 mod models;
+mod preferences;
 mod routing;
 mod servers;
 mod telemetry;
@@ -23,6 +24,7 @@ mod ws;
 pub use http::{Http, Rate};
 pub use load::{ConfigError, Flags, Source, Sources};
 pub use models::{Models, Secret};
+pub use preferences::Preferences;
 pub use routing::{Breaker, Hedge, Queue, Retry};
 pub use servers::{API_KEY_BYTES_MAX, ApiKey, ModelServer, ServerTier};
 pub use telemetry::{Ratio, Telemetry};
@@ -56,6 +58,8 @@ pub struct Config {
     pub store: Store,
     /// Text generation.
     pub inference: Inference,
+    /// How people like to be answered.
+    pub preferences: Preferences,
     /// The peer network.
     pub gossip: Gossip,
 }

@@ -28,6 +28,7 @@ pub mod domain {
     pub mod ledger;
     pub mod model_store;
     pub mod passphrase;
+    pub mod preference;
     pub mod profile;
     pub mod rate;
     pub mod reject;
@@ -56,6 +57,7 @@ pub mod messages {
     pub mod identity;
     pub mod inference_router;
     pub mod models;
+    pub mod preferences;
     pub mod roster;
     pub mod supervisor;
 }
@@ -72,6 +74,7 @@ pub mod actors {
     pub mod identity;
     pub mod inference_router;
     pub mod models;
+    pub mod preferences;
 }
 
 /// The outside world behind small functions.
@@ -142,6 +145,7 @@ pub mod http {
     pub mod origin;
     mod patient;
     mod peers;
+    mod preferences;
     pub mod rate;
     pub mod request_id;
     pub mod router;
@@ -171,6 +175,7 @@ pub mod cli {
     mod manual;
     mod models;
     pub mod passphrase;
+    mod preferences;
     mod printable;
     mod replay;
     pub mod report;

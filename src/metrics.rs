@@ -14,6 +14,7 @@ mod federation;
 mod gates;
 mod http;
 mod inference;
+mod preferences;
 mod process;
 mod proofs;
 mod routing;
@@ -25,6 +26,7 @@ pub use gates::{GateLabels, GateMeter};
 pub use http::{AnswerLabels, HttpLabels};
 pub(crate) use inference::Work;
 pub use inference::{AnswerLabel, AttemptLabels, BackendLabel, InferenceMeter, TokenLabels};
+pub use preferences::{EffectLabel, PreferenceMeter};
 pub use process::{ProcessFigures, StoreFigures};
 pub use proofs::{AuditMeter, CheckLabel, EnvelopeMeter, NotMadeLabel, RecordLabel, RefusalLabels};
 pub use routing::RoutingMeter;
@@ -43,6 +45,7 @@ struct Inner {
     gates: gates::Families,
     http: http::Families,
     inference: inference::Families,
+    preferences: PreferenceMeter,
     proofs: proofs::Families,
     routing: RoutingMeter,
     sockets: sockets::Families,
@@ -67,6 +70,7 @@ impl Metrics {
         let http = http::Families::register(registry.sub_registry_with_prefix("http"));
         let inference =
             inference::Families::register(registry.sub_registry_with_prefix("inference"));
+        let preferences = preferences::register(&mut registry);
         let proofs = proofs::Families::register(&mut registry);
         let routing = RoutingMeter::register(registry.sub_registry_with_prefix("inference"));
         let sockets = sockets::Families::register(registry.sub_registry_with_prefix("ws"));
@@ -79,6 +83,7 @@ impl Metrics {
             gates,
             http,
             inference,
+            preferences,
             proofs,
             routing,
             sockets,

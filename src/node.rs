@@ -3,23 +3,23 @@
 //! What must outlive a restart (the lock on the data directory, the store, the listener, the loaded
 //! model) is made here, once, and handed to the actors; everything else an incarnation makes anew.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::actor::Failure;
 use crate::actors::backend::remote::RemoteBackend;
 use crate::actors::inference_router::{self, Backend, InferenceRouter};
-use crate::actors::{audit, backend, consensus, envelope, gate_chain, gossip, identity, models};
-use crate::adapters::audit::{AuditError, AuditLog, FileLimits};
-use crate::adapters::constitution_file::{ConstitutionFileError, read};
-use crate::adapters::keystore::{Keystore, KeystoreError};
-use crate::adapters::lock::{DirLock, LockError};
-use crate::adapters::models::ModelStoreError;
-use crate::adapters::store::{Store, StoreError, free_bytes};
+use crate::actors::{
+    audit, backend, consensus, envelope, gate_chain, gossip, identity, models, preferences,
+};
+use crate::adapters::audit::{AuditLog, FileLimits};
+use crate::adapters::constitution_file::read;
+use crate::adapters::keystore::Keystore;
+use crate::adapters::lock::DirLock;
+use crate::adapters::store::{Store, free_bytes};
 use crate::adapters::{log_writer, process};
 use crate::address_file;
 use crate::clock;
@@ -30,140 +30,25 @@ use crate::domain::inference::Tier;
 use crate::domain::passphrase::Passphrase;
 use crate::domain::replay::ReplayLimits;
 use crate::domain::restart::Strategy;
-use crate::http::origin::OriginError;
-use crate::http::tls::TlsError;
 use crate::messages::addr::Deadline;
 use crate::messages::event::{Events, Topic};
 use crate::messages::gate_chain::{GateChainMsg, ReloadError};
 use crate::messages::identity::IdentityMsg;
 use crate::messages::roster::Roster;
 use crate::metrics::{Metrics, StoreFigures};
-use crate::passphrase_file::PassphraseFileError;
 use crate::supervisor::{ChildSpec, Exit, Root};
-use crate::token_file::TokenError;
 
 use door::{Door, Opened};
 use plan::Plan;
+pub use start_error::StartError;
 
 mod door;
 mod keys;
 mod plan;
+mod start_error;
 
 /// Time for the actors to say who and what they are for the lines at the start.
 const INTRODUCTION_WAIT: Duration = Duration::from_secs(5);
-
-/// Why a node did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data directory is in use or cannot be used.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The store cannot be opened.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The audit record cannot be used.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// The API token cannot be read or made.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// The keystore cannot be read.
-    #[error(transparent)]
-    Keystore(#[from] KeystoreError),
-    /// The passphrase of the keystore cannot be read.
-    #[error("the passphrase: {0}")]
-    Passphrase(#[from] PassphraseFileError),
-    /// The constitution's file cannot be read or is not valid.
-    #[error("gates.constitution: {0}")]
-    Constitution(#[from] ConstitutionFileError),
-    /// The catalogue of models cannot be read or is not valid.
-    #[error("inference.models.catalogue: {0}")]
-    Catalogue(#[from] ModelStoreError),
-    /// A host or origin in the configuration is none.
-    #[error("{key}: {0}", key = origin_key(.0))]
-    Origin(#[from] OriginError),
-    /// The configuration names an actor that does not exist.
-    #[error("supervisor.actors.{name}: there is no such actor; there is: {}", known.join(", "))]
-    UnknownActor {
-        /// The name.
-        name: String,
-        /// Every actor.
-        known: Vec<String>,
-    },
-    /// The address is in use or not ours.
-    #[error("cannot listen on {address}: {source}; choose another with --host and --port")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The certificate or its key cannot be used.
-    #[error("{key}: {0}", key = tls_key(.0))]
-    Tls(#[from] TlsError),
-    /// A certificate without its key, or a key without its certificate.
-    #[error("{has}: is given without {lacks}; TLS needs both")]
-    HalfTls {
-        /// The key of the configuration that is given.
-        has: &'static str,
-        /// The one that is not.
-        lacks: &'static str,
-    },
-    /// Other machines would send their tokens in the clear.
-    #[error(
-        "http.host: {0} can be reached by other machines, and without TLS whoever is on the way can \
-         read the API token; add --tls-cert FILE and --tls-key FILE, or add --insecure (http.insecure \
-         = true) where something else keeps others out, such as a proxy with TLS before the node or \
-         the network of its container"
-    )]
-    Plain(IpAddr),
-    /// A model server cannot be used as it is configured.
-    #[error(transparent)]
-    Server(#[from] backend::remote::SetupError),
-    /// An actor does not come up.
-    #[error("{0}")]
-    Actors(Failure),
-}
-
-impl StartError {
-    /// The key of the configuration that is wrong, if the configuration is what is wrong.
-    pub fn key(&self) -> Option<String> {
-        match self {
-            Self::Constitution(_) => Some("gates.constitution".into()),
-            Self::Catalogue(_) => Some("inference.models.catalogue".into()),
-            Self::Origin(error) => Some(origin_key(error).into()),
-            Self::UnknownActor { name, .. } => Some(format!("supervisor.actors.{name}")),
-            Self::Tls(error) => Some(tls_key(error).into()),
-            Self::HalfTls { has, .. } => Some((*has).into()),
-            Self::Plain(_) => Some("http.host".into()),
-            Self::Server(error) => Some(error.key.clone()),
-            Self::Passphrase(_) => Some("node.passphrase_file".into()),
-            Self::Keystore(_)
-            | Self::Lock(_)
-            | Self::Store(_)
-            | Self::Audit(_)
-            | Self::Token(_)
-            | Self::Bind { .. }
-            | Self::Actors(_) => None,
-        }
-    }
-
-    /// Whether nothing is wrong but what the node was given: its configuration or its passphrase.
-    pub fn is_usage(&self) -> bool {
-        self.key().is_some() || matches!(self, Self::Keystore(error) if error.is_passphrase())
-    }
-}
-
-fn tls_key(error: &TlsError) -> &'static str {
-    if error.is_of_the_key() { "http.tls_key" } else { "http.tls_cert" }
-}
-
-fn origin_key(error: &OriginError) -> &'static str {
-    match error {
-        OriginError::Host(_) => "http.hosts",
-        OriginError::Origin(_) => "http.origins",
-    }
-}
 
 /// A running node. Dropping it ends it without order; see [`Node::shutdown`].
 #[derive(Debug)]
@@ -338,6 +223,8 @@ async fn assemble<T>(
     let (consensus_child, consensus) = plan.actor(consensus::NAME, move || decider.clone());
     let keeper = models::Models::from_config(config, events.clone())?;
     let (models_child, models) = plan.actor(models::NAME, move || keeper.clone());
+    let learner = preferences::Preferences::from_config(&config.preferences, &store, &metrics);
+    let (preferences_child, preferences) = plan.actor(preferences::NAME, move || learner.clone());
 
     let record = Arc::new(AuditLog::new(&data_dir, FileLimits::default(), clock::now_ms));
     // Once here, since a record that is damaged is not mended by starting its actor again.
@@ -358,6 +245,7 @@ async fn assemble<T>(
         gossip,
         consensus,
         models,
+        preferences,
         events: events.clone(),
     };
     let mut children = vec![
@@ -368,6 +256,7 @@ async fn assemble<T>(
         gossip_child,
         consensus_child,
         models_child,
+        preferences_child,
         audit_child,
     ];
     let (http_child, opened) = open(&plan, &roster, &metrics);

@@ -1,5 +1,5 @@
 //! The embedded store: the log of envelopes made here, the replay window, the standings of senders,
-//! and proposals with their decisions.
+//! proposals with their decisions, and preferences.
 //!
 //! One thread writes. It takes what waits, at most 256 operations, into one transaction,
 //! so that many callers share the cost of one flush to disk; a lone operation waits for nobody.
@@ -7,7 +7,8 @@
 //! store only reads: what a disk accepts after a failed flush is not known.
 //!
 //! The log is never shortened, so it ends where the disk does. Before that, when less is free than a
-//! floor, envelopes and proposals are refused while nonces are still written, whose number is bounded.
+//! floor, envelopes, proposals and observations are refused while nonces are still written, whose
+//! number is bounded.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -25,6 +26,7 @@ use crate::domain::envelope::{EnvelopeId, Head, Page};
 use crate::domain::replay::Nonce;
 
 mod log;
+mod preferences;
 mod proposals;
 mod replay;
 mod standings;
@@ -70,7 +72,8 @@ pub enum StoreError {
     Busy,
     /// So little of the disk is free that the log may not grow.
     #[error(
-        "{free} bytes of the disk are free; below {free_min} no envelope is made and no proposal taken"
+        "{free} bytes of the disk are free; below {free_min} no envelope is made, no proposal taken and \
+         nothing learned"
     )]
     DiskFull {
         /// Bytes that are free.

@@ -12,6 +12,7 @@ use crate::cli::generate::GenerateArgs;
 use crate::cli::identity::parse_node_id;
 use crate::cli::manual::{CompletionsArgs, ManArgs};
 use crate::cli::models::ModelsArgs;
+use crate::cli::preferences::PreferencesCommand;
 use crate::domain::fault::Fault;
 use crate::domain::id::NodeId;
 
@@ -96,6 +97,9 @@ pub(super) enum Command {
     /// Show what the node knows of others, propose patterns, check decisions
     #[command(subcommand)]
     Federation(FederationCommand),
+    /// Learn, show and forget how people like to be answered
+    #[command(subcommand)]
+    Preferences(PreferencesCommand),
     /// Make actors of a running node fail and measure what callers notice
     Chaos(ChaosArgs),
     /// Look at this machine, the data directory and the configuration, and say which model fits and
@@ -438,6 +442,9 @@ mod tests {
             &["bizra", "envelope", "replay", "a.json"],
             &["bizra", "envelope", "replay", "a.json", "--prompt", "a", "--request", "b"],
             &["bizra", "identity", "export"],
+            &["bizra", "preferences", "observe", "ann", "tone", "x"],
+            &["bizra", "preferences", "forget", "ann", "--key", "editor"],
+            &["bizra", "preferences", "list", "ann", "--after", "bob"],
             &["bizra", "identity", "encrypt", "--passphrase", "correct horse"],
         ] {
             let error = BizraArgs::try_parse_from(args).unwrap_err();

@@ -16,7 +16,7 @@ use crate::cli::client::{CliError, Client, Target};
 use crate::cli::models::ModelsArgs;
 use crate::cli::{
     audit, constitution, doctor, envelope, federation, generate, identity, manual, models,
-    printable, replay, show, token,
+    preferences, printable, replay, show, token,
 };
 use crate::domain::fault::Fault;
 use crate::domain::inference::recorded::Asked;
@@ -80,6 +80,7 @@ async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Resu
         Command::Constitution(command) => constitution(command, target, say).await,
         Command::Identity(command) => identity::run(command, target, say).await,
         Command::Federation(command) => federation::run(command, target, say).await,
+        Command::Preferences(command) => preferences::run(command, target, say).await,
         Command::Chaos(args) => drill(args, target, say).await,
         Command::Doctor(args) => doctor::run(&args, target, say).await,
         Command::Completions(args) => manual::completions(&args, say),

@@ -24,6 +24,9 @@ pub(super) struct GenerateArgs {
     /// Instructions that go before the prompt
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
+    /// Whose preferences to tell the model, as `bizra preferences` knows them
+    #[arg(long, value_name = "SUBJECT")]
+    preferences_of: Option<String>,
     /// edge, local or pool [default: by the form of the prompt]
     #[arg(long)]
     tier: Option<String>,
@@ -67,6 +70,7 @@ pub(super) async fn run(
     let body = object([
         ("prompt", Some(json!(text_or_input(args.prompt)?))),
         ("system", args.system.map(Value::from)),
+        ("preferences_of", args.preferences_of.map(Value::from)),
         ("tier", args.tier.map(Value::from)),
         ("model", args.model.map(Value::from)),
         ("max_tokens", args.max_tokens.map(Value::from)),

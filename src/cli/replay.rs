@@ -160,6 +160,11 @@ pub(super) fn asked_in(text: &str) -> Result<Asked, CliError> {
     let usage = |reason: &str| CliError::Usage(format!("--request: {reason}"));
     let body: Value = serde_json::from_str(text).map_err(|error| usage(&error.to_string()))?;
     let string = |value: &Value| value.as_str().map(str::to_owned);
+    if body["preferences_of"].is_string() || body["bizra"]["preferences_of"].is_string() {
+        let error = "it was asked with preferences, which it does not hold; give --prompt, and as \
+                     --system the instructions, an empty line, and preferences.text of the answer";
+        return Err(usage(error));
+    }
     if let Some(prompt) = string(&body["prompt"]) {
         return Ok(Asked { prompt, system: string(&body["system"]), history: Vec::new() });
     }
@@ -194,7 +199,14 @@ mod tests {
         .unwrap();
         let history = vec![Turn::user("a"), Turn::assistant("b")];
         assert_eq!(chat, Asked { history, ..plain });
-        for body in ["", "[]", "{}", r#"{"messages":[{"role":"tool","content":"x"}]}"#] {
+        for body in [
+            r#"{"prompt":"p","preferences_of":"ann"}"#,
+            r#"{"messages":[{"role":"user","content":"p"}],"bizra":{"preferences_of":"ann"}}"#,
+            "",
+            "[]",
+            "{}",
+            r#"{"messages":[{"role":"tool","content":"x"}]}"#,
+        ] {
             assert!(matches!(asked_in(body), Err(CliError::Usage(_))), "{body}");
         }
     }

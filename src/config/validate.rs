@@ -28,6 +28,8 @@ pub(super) fn validate(config: &Config) -> Result<(), Bad> {
     supervisor(config)?;
     inference(config)?;
     telemetry(config)?;
+    within("preferences.subjects_max", config.preferences.subjects_max, 1..=1_000_000)?;
+    within("preferences.custom_max", config.preferences.custom_max, 0..=1024)?;
     within("store.free_bytes_min", config.store.free_bytes_min, 0..=1 << 50)?;
     if config.node.data_dir.as_os_str().is_empty() {
         return Err(bad("node.data_dir", "is empty"));

@@ -13,8 +13,11 @@ use crate::domain::inference::{Attempt, InferenceRequest, ModelInfo, Tier};
 use crate::http::app::{App, Sender, Until};
 use crate::http::body::Body;
 use crate::http::error::ApiError;
-use crate::http::openapi::forms::{EpochMs, FinishReasonName, RequestIdText, StopTexts, TierName};
+use crate::http::openapi::forms::{
+    EpochMs, FinishReasonName, RequestIdText, StopTexts, SubjectText, TierName,
+};
 use crate::http::openapi::shapes::Envelope;
+use crate::http::preferences::{self, Applied};
 use crate::http::request_id::RequestId;
 use crate::http::router;
 use crate::http::stream::{self, Named};
@@ -33,6 +36,9 @@ pub(super) struct GenerateRequest {
     prompt: String,
     /// Instructions that go before it.
     system: Option<String>,
+    /// Whose preferences to tell the model, behind `system`; nobody's unless told otherwise.
+    #[schema(value_type = Option<SubjectText>)]
+    preferences_of: Option<String>,
     /// The most tokens to generate.
     max_tokens: Option<i64>,
     /// How freely tokens are chosen; 0 is greedy.
@@ -110,6 +116,10 @@ pub(super) struct Generated {
     /// Tokens of the text by second.
     #[schema(minimum = 0)]
     pub(super) tokens_per_second: f64,
+    /// The preferences that the model was told; null unless they were asked for. They are part of the
+    /// system text whose hash is in the proof.
+    #[schema(required)]
+    pub(super) preferences: Option<Applied>,
     /// The proof.
     #[schema(value_type = Envelope)]
     pub(super) envelope: Value,
@@ -167,6 +177,7 @@ impl From<Answer> for Generated {
             queue_ms: milliseconds(answer.queued),
             ttft_ms: milliseconds(generated.time_to_first_token),
             tokens_per_second: (tokens_per_second * 1e3).round() / 1e3,
+            preferences: None,
             envelope: Value::clone(&answer.envelope.json),
         }
     }
@@ -197,9 +208,17 @@ pub(super) async fn generate(
     Body(request): Body<GenerateRequest>,
 ) -> Result<Response, ApiError> {
     let is_stream = request.stream.unwrap_or(false);
-    let request = Box::new(validated(request, &app.limits.prompts)?);
+    let preferences_of = request.preferences_of.clone();
+    let mut request = Box::new(validated(request, &app.limits.prompts)?);
+    let mut applied = None;
+    if let Some(subject) = preferences_of {
+        // What the node adds itself does not count as the caller's.
+        let (place, system) = ("$.preferences_of", request.system.take());
+        let (system, told) = preferences::behind(&app, deadline, place, &subject, system).await?;
+        (request.system, applied) = (system, Some(told));
+    }
     if is_stream {
-        let named = Named(id.clone());
+        let named = Named { id: id.clone(), preferences: applied };
         return stream::generate(app, deadline, client, id, request, named).await;
     }
     let ask = |reply| InferenceMsg::Generate {
@@ -211,7 +230,7 @@ pub(super) async fn generate(
         reply,
     };
     let answer = app.roster.inference.call(deadline, ask).await??;
-    Ok(Json(Generated::from(*answer)).into_response())
+    Ok(Json(Generated { preferences: applied, ..(*answer).into() }).into_response())
 }
 
 fn validated(

@@ -251,6 +251,7 @@ mod tests {
                 gossip: nobody(&metrics),
                 consensus: nobody(&metrics),
                 models: nobody(&metrics),
+                preferences: nobody(&metrics),
                 events: Events::new(metrics.events_missed()),
             },
             metrics,

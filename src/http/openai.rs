@@ -18,11 +18,11 @@ use crate::http::app::{App, Sender, Until};
 use crate::http::body::Body;
 use crate::http::error::ApiError;
 use crate::http::openai::chunks::Chunks;
-use crate::http::openai::parameters::Parameters;
+use crate::http::openai::parameters::{PREFERENCES_OF, Parameters};
 use crate::http::openai::prompt::{ChatCompletionRequest, CompletionRequest, Conversation, Text};
-use crate::http::openai::shape::{ChatCompletion, Endpoint, TextCompletion, whole};
+use crate::http::openai::shape::{ChatCompletion, Endpoint, Parts, TextCompletion, whole};
 use crate::http::request_id::RequestId;
-use crate::http::{router, stream};
+use crate::http::{preferences, router, stream};
 use crate::messages::addr::Deadline;
 use crate::messages::inference_router::InferenceMsg;
 
@@ -115,12 +115,20 @@ async fn answer(
 ) -> Result<Response, ApiError> {
     let place = move |error| placed(error, endpoint);
     let (is_stream, has_usage) = (parameters.is_stream(), parameters.has_usage());
+    let preferences_of = parameters.preferences_of().map(str::to_owned);
     let raw = parameters.fill(raw)?;
     let request = raw.validate(&app.limits.prompts).map_err(ApiError::from).map_err(place)?;
-    let request: Box<InferenceRequest> = Box::new(request);
+    let mut request: Box<InferenceRequest> = Box::new(request);
+    let mut applied = None;
+    if let Some(subject) = preferences_of {
+        // What the node adds itself does not count as the caller's.
+        let (at, system) = (format!("$.{PREFERENCES_OF}"), request.system.take());
+        let (system, told) = preferences::behind(&app, deadline, &at, &subject, system).await?;
+        (request.system, applied) = (system, Some(told));
+    }
     if is_stream {
         let model = request.model.clone().unwrap_or_else(|| models::AUTO.to_owned());
-        let chunks = Chunks::new(endpoint, &id, model, has_usage);
+        let chunks = Chunks::new(endpoint, &id, model, has_usage, applied);
         return stream::generate(app, deadline, client, id, request, chunks).await.map_err(place);
     }
     let ask = |reply| InferenceMsg::Generate {
@@ -134,7 +142,7 @@ async fn answer(
     let answer = app.roster.inference.call(deadline, ask).await?;
     let answer = answer.map_err(ApiError::from).map_err(place)?;
     let envelope = HeaderValue::try_from(answer.envelope.id.to_string());
-    let mut response = Json(whole(endpoint, *answer)).into_response();
+    let mut response = Json(whole(endpoint, Parts::of(*answer, applied))).into_response();
     // Its text is `pci_` and hex digits, which a header holds.
     response.headers_mut().extend(envelope.ok().map(|envelope| (X_BIZRA_ENVELOPE, envelope)));
     Ok(response)

@@ -5,6 +5,7 @@
 //! bounds that are constants or settings are taken from where they are enforced (`bounds`).
 
 mod bounds;
+mod choices;
 mod complete;
 pub(super) mod example;
 pub(super) mod forms;
@@ -20,7 +21,7 @@ use crate::http::models as store;
 use crate::http::router::ROUTES;
 use crate::http::{
     actors, backends, constitution, docs, envelope, federation, gates, health, identity, inference,
-    metrics, openai, status, token, ws,
+    metrics, openai, preferences, status, token, ws,
 };
 
 /// Every operation. One that is missing here fails `tests/openapi.rs`.
@@ -77,6 +78,11 @@ use crate::http::{
         store::cancel,
         store::verify,
         store::remove,
+        preferences::observe,
+        preferences::find,
+        preferences::list,
+        preferences::forget,
+        preferences::apply,
         token::rotate,
         ws::socket,
     )
@@ -93,6 +99,7 @@ const TAGS: &[(&str, &str)] = &[
     ("identity", "Keys and signatures."),
     ("inference", "Prompts and their answers."),
     ("models", "Models that the node holds."),
+    ("preferences", "How people like to be answered."),
     ("pci", "Envelopes, which prove, and gates, which judge."),
     ("v1", "The interface of OpenAI clients."),
 ];
@@ -103,6 +110,7 @@ pub fn document(limits: &Limits) -> Value {
     // It is built of plain values, for which this does not fail.
     let mut document = serde_json::to_value(described).unwrap_or_default();
     bounds::set(&mut document, limits);
+    choices::set(&mut document);
     complete::complete(&mut document, &ROUTES, TAGS);
     document
 }

@@ -14,7 +14,7 @@ use crate::http::observe::observe;
 use crate::http::server::Peer;
 use crate::http::{
     actors, audit, backends, body, constitution, docs, envelope, federation, gates, health,
-    identity, inference, metrics, models, openai, status, token, ws,
+    identity, inference, metrics, models, openai, preferences, status, token, ws,
 };
 use crate::messages::addr::Deadline;
 
@@ -65,11 +65,16 @@ pub(super) const FEDERATION_PEERS: &str = "/api/v1/federation/peers";
 pub(super) const PROPOSALS: &str = "/api/v1/federation/proposals";
 pub(super) const PROPOSAL: &str = "/api/v1/federation/proposals/{id}";
 pub(super) const PROPOSE: &str = "/api/v1/federation/propose";
+pub(super) const PREFERENCES: &str = "/api/v1/preferences";
+pub(super) const PREFERENCES_OF: &str = "/api/v1/preferences/of/{subject}";
+pub(super) const PREFERENCES_APPLY: &str = "/api/v1/preferences/apply";
+pub(super) const PREFERENCES_OBSERVE: &str = "/api/v1/preferences/observe";
+pub(super) const PREFERENCES_FORGET: &str = "/api/v1/preferences/forget";
 pub(super) const TOKEN_ROTATE: &str = "/api/v1/token/rotate";
 pub(super) const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 45] = [
+pub const ROUTES: [(&str, Class); 50] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -96,10 +101,15 @@ pub const ROUTES: [(&str, Class); 45] = [
     (PROPOSAL, Class::Read),
     (STORE, Class::Read),
     (STORE_PULL_FIND, Class::Read),
+    (PREFERENCES, Class::Read),
+    (PREFERENCES_OF, Class::Read),
+    (PREFERENCES_APPLY, Class::Read),
     (GENERATE, Class::Act),
     (OPENAI_CHAT, Class::Act),
     (OPENAI_COMPLETIONS, Class::Act),
     (OPENAI_EMBEDDINGS, Class::Act),
+    (PREFERENCES_OBSERVE, Class::Act),
+    (PREFERENCES_FORGET, Class::Act),
     (WS, Class::Act),
     (IDENTITY_GENERATE, Class::Privileged),
     (IDENTITY_ACTIVATE, Class::Privileged),
@@ -174,6 +184,9 @@ fn read() -> Router<App> {
         .route(PROPOSAL, get(federation::find))
         .route(STORE, get(models::list))
         .route(STORE_PULL_FIND, get(models::find))
+        .route(PREFERENCES, get(preferences::list))
+        .route(PREFERENCES_OF, get(preferences::find))
+        .route(PREFERENCES_APPLY, post(preferences::apply))
 }
 
 fn act() -> Router<App> {
@@ -182,6 +195,8 @@ fn act() -> Router<App> {
         .route(OPENAI_CHAT, post(openai::chat))
         .route(OPENAI_COMPLETIONS, post(openai::completions))
         .route(OPENAI_EMBEDDINGS, post(openai::embeddings))
+        .route(PREFERENCES_OBSERVE, post(preferences::observe))
+        .route(PREFERENCES_FORGET, post(preferences::forget))
 }
 
 fn privileged() -> Router<App> {

@@ -21,6 +21,7 @@ use crate::domain::rate::Client;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::inference::Generated;
+use crate::http::preferences::Applied;
 use crate::http::request_id::RequestId;
 use crate::messages::addr::Deadline;
 use crate::messages::inference_router::{Answer, InferenceMsg};
@@ -158,7 +159,12 @@ pub(super) fn line(data: &impl Serialize) -> String {
 
 /// Named events.
 #[derive(Debug)]
-pub(super) struct Named(pub(super) RequestId);
+pub(super) struct Named {
+    /// The request.
+    pub(super) id: RequestId,
+    /// What the model was told of preferences.
+    pub(super) preferences: Option<Applied>,
+}
 
 impl Spelling for Named {
     fn piece(&mut self, text: String) -> Vec<Event> {
@@ -166,11 +172,12 @@ impl Spelling for Named {
     }
 
     fn done(&mut self, answer: Answer) -> Vec<Event> {
-        vec![named("done", &Generated::from(answer))]
+        let preferences = self.preferences.take();
+        vec![named("done", &Generated { preferences, ..answer.into() })]
     }
 
     fn broken(&mut self, error: ApiError) -> Vec<Event> {
-        vec![named("error", &error.to_json(self.0.as_str()))]
+        vec![named("error", &error.to_json(self.id.as_str()))]
     }
 }
 

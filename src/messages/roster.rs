@@ -10,6 +10,7 @@ use crate::messages::gossip::GossipMsg;
 use crate::messages::identity::IdentityMsg;
 use crate::messages::inference_router::InferenceMsg;
 use crate::messages::models::ModelsMsg;
+use crate::messages::preferences::PreferencesMsg;
 use crate::messages::supervisor::SupervisorMsg;
 
 /// Who is who; cheap to clone.
@@ -33,6 +34,8 @@ pub struct Roster {
     pub consensus: Addr<ConsensusMsg>,
     /// Keeper of the models on disk.
     pub models: Addr<ModelsMsg>,
+    /// Who knows how people like to be answered.
+    pub preferences: Addr<PreferencesMsg>,
     /// What happens in the node.
     pub events: Events,
 }

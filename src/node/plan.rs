@@ -6,7 +6,7 @@ use crate::actor::Actor;
 use crate::actors::backend::remote::RemoteBackend;
 use crate::actors::{
     audit, backend, consensus, envelope, gate_chain, gossip, http, identity, inference_router,
-    models,
+    models, preferences,
 };
 use crate::config::{self, Config, Ws};
 use crate::domain::inference::request;
@@ -32,6 +32,7 @@ const NAMES: &[&str] = &[
     gossip::NAME,
     consensus::NAME,
     models::NAME,
+    preferences::NAME,
     audit::NAME,
     http::NAME,
 ];
@@ -55,6 +56,8 @@ fn waiting_max(name: &str) -> usize {
         gate_chain::NAME => 2048,
         // 50 ms of commits that take some 200 microseconds each when grouped.
         envelope::NAME => 256,
+        // The same, of profiles.
+        preferences::NAME => 256,
         // The same, of writes to another file.
         audit::NAME => 256,
         // As many requests as HTTP serves at once: those that wait, wait in turns for a backend.

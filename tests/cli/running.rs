@@ -217,3 +217,34 @@ async fn every_command_has_json_of_a_stable_shape() {
         assert!(tree["actors"].is_array(), "{tree}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn preferences_are_learned_shown_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let _process = Process::start(dir).await;
+    let note = ["preferences", "observe", "ann", "custom", "vim", "--key", "editor"];
+    for number in 1..=6 {
+        let formal = json(dir, &["preferences", "observe", "ann", "style", "formal"]).await;
+        assert_eq!(formal["active"], number == 6, "{formal}");
+        json(dir, &note).await;
+    }
+    let (code, shown, _) = ask(dir, &["preferences", "list", "ann"]).await;
+    assert!(code == 0 && shown.contains("formal") && shown.contains("editor"), "{shown}");
+    let (_, shown, _) = ask(dir, &["preferences", "list"]).await;
+    assert!(shown.lines().any(|line| line.starts_with("ann")), "{shown}");
+    let (_, told, _) = ask(dir, &["preferences", "apply", "ann", "--system", "Be kind."]).await;
+    assert!(told.starts_with("Be kind.\n\n") && told.ends_with("\"vim\".\n"), "{told}");
+    let generate = ["generate", "Once", "--preferences-of", "ann", "--max-tokens", "2"];
+    let answer = json(dir, &generate).await;
+    assert_eq!(answer["preferences"]["applied"].as_array().unwrap().len(), 2, "{answer}");
+
+    let wrong = ["preferences", "observe", "ann", "style", "rude"];
+    let (code, _, errors) = ask(dir, &wrong).await;
+    assert!(code == 1 && errors.contains("one of academic, casual"), "{errors}");
+    let forget = ["preferences", "forget", "ann", "--type", "custom", "--key", "editor"];
+    assert_eq!(json(dir, &forget).await["forgotten"], 1);
+    assert_eq!(json(dir, &["preferences", "forget", "ann"]).await["forgotten"], 1);
+    let (code, told, errors) = ask(dir, &["preferences", "apply", "ann"]).await;
+    assert!(code == 0 && told.is_empty() && errors.contains("no preference"), "{errors}");
+}

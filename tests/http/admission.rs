@@ -26,6 +26,8 @@ fn method_of(path: &str) -> Method {
         "/peers",
         "/proposals",
         "/proposals/{id}",
+        "/preferences",
+        "/of/{subject}",
         "/ws",
         "/openapi.json",
         "/docs",
@@ -42,7 +44,13 @@ async fn every_route_lets_in_whom_its_class_does() {
                 for has_token in [false, true] {
                     // An empty body is refused after the caller is let in, without any actor.
                     let mut request = door
-                        .request(method_of(path), &path.replace("{name}", "x").replace("{id}", "x"))
+                        .request(
+                            method_of(path),
+                            &path
+                                .replace("{name}", "x")
+                                .replace("{id}", "x")
+                                .replace("{subject}", "x"),
+                        )
                         .header(header::CONTENT_LENGTH, "0")
                         .body(Body::empty())
                         .unwrap();
@@ -97,8 +105,10 @@ async fn a_foreign_name_or_page_is_refused_on_every_route_whoever_calls() {
         for (origin, is_allowed) in origins {
             for path in &paths {
                 for method in [Method::GET, Method::POST, Method::OPTIONS] {
-                    let mut request =
-                        door.request(method, &path.replace("{name}", "x").replace("{id}", "x"));
+                    let mut request = door.request(
+                        method,
+                        &path.replace("{name}", "x").replace("{id}", "x").replace("{subject}", "x"),
+                    );
                     let headers = request.headers_mut().unwrap();
                     headers.insert(header::HOST, host.parse().unwrap());
                     if let Some(origin) = origin {
@@ -176,7 +186,7 @@ async fn another_method_is_refused_with_those_allowed() {
         let door = door(Mode::Local);
         let allowed = if method_of(path) == Method::GET { "GET,HEAD" } else { "POST" };
         for method in [Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
-            let path = path.replace("{name}", "x").replace("{id}", "x");
+            let path = path.replace("{name}", "x").replace("{id}", "x").replace("{subject}", "x");
             let request = door.request(method, &path).body(Body::empty()).unwrap();
             let answer = door.send(request, DISTANT).await;
             answer.assert_error_of(&path, 405, "METHOD_NOT_ALLOWED", "METHOD_NOT_ALLOWED");

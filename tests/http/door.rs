@@ -95,6 +95,7 @@ pub(crate) fn roster(metrics: &Metrics) -> Roster {
         gossip: nobody("gossip", metrics),
         consensus: nobody("consensus", metrics),
         models: nobody("models", metrics),
+        preferences: nobody("preferences", metrics),
         events: Events::new(metrics.events_missed()),
     }
 }

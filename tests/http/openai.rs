@@ -81,6 +81,7 @@ fn bizra() -> Value {
         "ttft_ms": 1.0,
         "tokens_per_second": 1500.0,
         "tokens_estimated": false,
+        "preferences": null,
         "gates": { "input": { "passed": true, "scores": { "harm": 0.0, "snr": null } } },
         "envelope_id": format!("pci_{}", "01".repeat(16)),
         "envelope": envelope(),

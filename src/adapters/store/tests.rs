@@ -4,6 +4,7 @@ use super::*;
 
 mod disk;
 mod log;
+mod preferences;
 mod proposals;
 
 use disk::Disk;

@@ -8,6 +8,7 @@ use redb::Database;
 use tokio::sync::oneshot;
 
 use super::log::Log;
+use super::preferences::{Observation, Preferences, Taken};
 use super::proposals::{Placed, Proposals, Row};
 use super::replay::Window;
 use super::{
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::domain::envelope::Head;
 use crate::domain::federation::Bounds;
+use crate::domain::preference::{Selection, Subject};
 use crate::domain::replay::Nonce;
 use crate::domain::trust::Change;
 
@@ -25,6 +27,8 @@ pub(super) enum Op {
     Stand(Change),
     Keep { row: Row, bounds: Bounds },
     Decide(Row),
+    Prefer(Box<Observation>),
+    Unprefer { subject: Subject, selection: Selection },
     Flush,
 }
 
@@ -34,6 +38,7 @@ pub(super) enum Outcome {
     Recorded(Recorded),
     Stood,
     Placed(Placed),
+    Preferred(Taken),
     Flushed,
 }
 
@@ -88,7 +93,8 @@ pub(super) fn write_all(
             && broken.get().is_none()
             && let Err(error) = floor.check()
         {
-            let is_growth = |job: &Job| matches!(job.op, Op::Append { .. } | Op::Keep { .. });
+            let is_growth =
+                |job: &Job| matches!(job.op, Op::Append { .. } | Op::Keep { .. } | Op::Prefer(_));
             let (refused, rest) = batch.into_iter().partition(is_growth);
             batch = rest;
             let refused: Vec<Job> = refused;
@@ -115,11 +121,15 @@ pub(super) fn write_all(
     }
 }
 
+/// What a profile takes, more or less.
+const PROFILE_BYTES: usize = 1024;
+
 fn size(op: &Op) -> usize {
     match op {
         Op::Append { json, .. } => json.len(),
         Op::Keep { row, .. } | Op::Decide(row) => row.json.len(),
-        Op::Record { .. } | Op::Stand(_) | Op::Flush => 0,
+        Op::Prefer(_) => PROFILE_BYTES,
+        Op::Record { .. } | Op::Stand(_) | Op::Unprefer { .. } | Op::Flush => 0,
     }
 }
 
@@ -131,7 +141,7 @@ fn write<'a>(
     let mut outcomes = Vec::new();
     {
         // Opening a table costs as much as writing a row.
-        let (mut log, mut window, mut proposals) = (None, None, None);
+        let (mut log, mut window, mut proposals, mut preferences) = (None, None, None, None);
         let mut closed = None;
         for op in ops {
             outcomes.push(match op {
@@ -158,6 +168,14 @@ fn write<'a>(
                 Op::Decide(row) => {
                     let proposals = or_open(&mut proposals, || Proposals::open(&write))?;
                     Outcome::Placed(proposals.decide(row)?)
+                }
+                Op::Prefer(observation) => {
+                    let preferences = or_open(&mut preferences, || Preferences::open(&write))?;
+                    Outcome::Preferred(preferences.observe(observation)?)
+                }
+                Op::Unprefer { subject, selection } => {
+                    let preferences = or_open(&mut preferences, || Preferences::open(&write))?;
+                    Outcome::Preferred(preferences.forget(subject, selection)?)
                 }
                 Op::Flush => Outcome::Flushed,
             });

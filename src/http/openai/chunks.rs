@@ -11,6 +11,7 @@ use crate::http::error::ApiError;
 use crate::http::openai::placed;
 use crate::http::openai::shape::{Endpoint, Parts, created_s};
 use crate::http::openai::told;
+use crate::http::preferences::Applied;
 use crate::http::request_id::RequestId;
 use crate::http::stream::{Spelling, line};
 use crate::messages::inference_router::Answer;
@@ -27,18 +28,22 @@ pub(super) struct Chunks {
     model: String,
     has_usage: bool,
     has_begun: bool,
+    preferences: Option<Applied>,
 }
 
 impl Chunks {
-    /// For an answer to this request. `model` is the one that was asked for.
+    /// For an answer to this request. `model` is the one that was asked for, `preferences` what it is
+    /// told.
     pub(super) fn new(
         endpoint: Endpoint,
         request_id: &RequestId,
         model: String,
         has_usage: bool,
+        preferences: Option<Applied>,
     ) -> Self {
         let id = endpoint.id(request_id.as_str());
-        Self { endpoint, id, created_s: created_s(), model, has_usage, has_begun: false }
+        let (created_s, has_begun) = (created_s(), false);
+        Self { endpoint, id, created_s, model, has_usage, has_begun, preferences }
     }
 
     /// The chunk that says who speaks, unless it is out. Texts are continued by nobody.
@@ -89,7 +94,7 @@ impl Spelling for Chunks {
 
     fn done(&mut self, answer: Answer) -> Vec<Event> {
         let mut events: Vec<Event> = self.begin().into_iter().collect();
-        let parts = Parts::from(answer);
+        let parts = Parts::of(answer, self.preferences.take());
         self.model = parts.model;
         let mut last = self.chunk(self.choice(json!({}), "", Some(parts.finish_reason)));
         last["system_fingerprint"] = parts.fingerprint.clone().into();

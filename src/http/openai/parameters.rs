@@ -9,7 +9,7 @@ use crate::http::body::read_as;
 use crate::http::error::ApiError;
 use crate::http::openai::models::AUTO;
 use crate::http::openai::shape::Endpoint;
-use crate::http::openapi::forms::StopTexts;
+use crate::http::openapi::forms::{StopTexts, SubjectText};
 
 /// The parameters that are served. Absent and `null` mean the same.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -57,12 +57,18 @@ pub(in crate::http) struct StreamOptions {
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[schema(as = OpenAiVendor, examples(json!({ "tier": "edge" })))]
 pub(in crate::http) struct Vendor {
+    /// Whose preferences to tell the model, behind its instructions; of conversations only.
+    #[schema(value_type = Option<SubjectText>)]
+    preferences_of: Option<String>,
     /// Where the model should run; by the prompt's form unless told otherwise. In any case of
     /// letters.
     #[schema(pattern = "^([Ee][Dd][Gg][Ee]|[Nn][Aa][Nn][Oo]|[Ll][Oo][Cc][Aa][Ll]|\
                         [Mm][Ee][Dd][Ii][Uu][Mm]|[Pp][Oo][Oo][Ll]|[Ll][Aa][Rr][Gg][Ee])$")]
     tier: Option<String>,
 }
+
+/// Where preferences are asked for.
+pub(super) const PREFERENCES_OF: &str = "bizra.preferences_of";
 
 /// Whether a value changes nothing.
 type IsHarmless = fn(&Value) -> bool;
@@ -129,7 +135,17 @@ impl Parameters {
             let error = "max_completion_tokens is for conversations; here it is max_tokens";
             return Err(unsupported("UNSUPPORTED_PARAMETER", "max_completion_tokens", error));
         }
+        if endpoint == Endpoint::Completion && parameters.preferences_of().is_some() {
+            let error = "preferences are told among the instructions of a conversation, and a text \
+                         that is continued has none";
+            return Err(unsupported("UNSUPPORTED_PARAMETER", PREFERENCES_OF, error));
+        }
         Ok(parameters)
+    }
+
+    /// Whose preferences the model is to be told.
+    pub(super) fn preferences_of(&self) -> Option<&str> {
+        self.bizra.as_ref().and_then(|bizra| bizra.preferences_of.as_deref())
     }
 
     pub(super) fn is_stream(&self) -> bool {

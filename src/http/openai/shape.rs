@@ -10,6 +10,7 @@ use crate::http::openapi::forms::{
     AnyJson, EnvelopeIdText, FinishReasonName, RequestIdText, TierName,
 };
 use crate::http::openapi::shapes::Envelope;
+use crate::http::preferences::Applied;
 use crate::messages::inference_router::Answer;
 
 /// What is asked of: each has its own shape.
@@ -189,6 +190,9 @@ pub(in crate::http) struct Proof {
     tokens_per_second: f64,
     /// Whether the numbers of tokens are a guess.
     tokens_estimated: bool,
+    /// The preferences that the model was told; null unless they were asked for.
+    #[schema(required)]
+    preferences: Option<Applied>,
     /// What the gates said, in short; the envelope has their receipts.
     #[schema(value_type = AnyJson)]
     gates: Value,
@@ -211,8 +215,9 @@ pub(super) struct Parts {
     pub(super) proof: Proof,
 }
 
-impl From<Answer> for Parts {
-    fn from(answer: Answer) -> Self {
+impl Parts {
+    /// Of an answer, and of the preferences that its model was told.
+    pub(super) fn of(answer: Answer, preferences: Option<Applied>) -> Self {
         let envelope_id = answer.envelope.id.to_string();
         let fingerprint = answer.generated.model_digest.clone();
         let answer = Generated::from(answer);
@@ -234,6 +239,7 @@ impl From<Answer> for Parts {
                 ttft_ms: answer.ttft_ms,
                 tokens_per_second: answer.tokens_per_second,
                 tokens_estimated: answer.tokens_estimated,
+                preferences,
                 gates: summary(&answer.envelope["gates"]),
                 envelope_id,
                 envelope: answer.envelope,
@@ -257,8 +263,8 @@ fn summary(gates: &Value) -> Value {
 }
 
 /// A whole answer in the shape of this endpoint.
-pub(super) fn whole(endpoint: Endpoint, answer: Answer) -> Whole {
-    let Parts { text, model, fingerprint, finish_reason, usage, proof: bizra } = answer.into();
+pub(super) fn whole(endpoint: Endpoint, parts: Parts) -> Whole {
+    let Parts { text, model, fingerprint, finish_reason, usage, proof: bizra } = parts;
     let head = Head {
         id: endpoint.id(&bizra.request_id),
         object: match endpoint {

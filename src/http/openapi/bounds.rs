@@ -8,11 +8,13 @@ use crate::domain::federation::{
     self, CONTENT_BYTES_MAX, DIMENSIONS_MAX, PATTERN_ID_CHARS_MAX, elevation_min,
 };
 use crate::domain::inference::request::{MODEL_CHARS_MAX, SEED_MAX};
+use crate::domain::preference::PAGE_MAX as SUBJECTS_MAX;
 use crate::http::envelope::PAGE_DEFAULT;
 use crate::http::federation::PAGE_DEFAULT as PROPOSALS_DEFAULT;
 use crate::http::gates::SOURCES_MAX;
 use crate::http::limits::Limits;
-use crate::http::router::PROPOSALS;
+use crate::http::preferences::PAGE_DEFAULT as SUBJECTS_DEFAULT;
+use crate::http::router::{PREFERENCES, PROPOSALS};
 
 /// Writes them. Where each belongs is a JSON pointer (RFC 6901) to what must be there: one that leads
 /// nowhere fails a test.
@@ -74,6 +76,8 @@ fn all(limits: &Limits) -> Vec<Bound> {
         ("ProposeRequest", "content", "maxLength", json!(CONTENT_BYTES_MAX)),
         (PROPOSALS, "get/parameters/0", "maximum", json!(federation::PAGE_MAX)),
         (PROPOSALS, "get/parameters/0", "default", json!(PROPOSALS_DEFAULT)),
+        (PREFERENCES, "get/parameters/0", "maximum", json!(SUBJECTS_MAX)),
+        (PREFERENCES, "get/parameters/0", "default", json!(SUBJECTS_DEFAULT)),
         ("GatesCheckRequest", "sources", "maxItems", json!(SOURCES_MAX)),
         ("IdentityGenerateRequest", "activate", "default", json!(true)),
         ("/api/v1/pci/envelopes", "get/parameters/0", "maximum", json!(PAGE_MAX)),

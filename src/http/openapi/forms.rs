@@ -20,6 +20,7 @@ use crate::domain::inference::request::{STOP_CHARS_MAX, STOP_STRINGS_MAX};
 use crate::domain::inference::{FinishReason, Tier};
 use crate::domain::json::INTEGER_MAX;
 use crate::domain::model_store::Presence;
+use crate::domain::preference::{Effect, Kind, SUBJECT_CHARS_MAX};
 use crate::domain::profile::{Gate, Profile};
 use crate::domain::reject::RejectCode;
 use crate::domain::score::Source;
@@ -153,6 +154,17 @@ forms! {
     PullStateName: one_of(["running", "queued", "done", "failed", "cancelled"]);
     /// What is being done with a model.
     StageName: one_of(["downloading", "waiting", "checking", "pausing"]);
+    /// Whose preferences: a name that the caller gives to a person or a program.
+    SubjectText: text()
+        .pattern(Some(format!("^[A-Za-z0-9][A-Za-z0-9._-]{{0,{}}}$", SUBJECT_CHARS_MAX - 1)))
+        .examples(["ann"]);
+    /// What a preference is about.
+    PreferenceTypeName: one_of(Kind::ALL.map(Kind::as_str));
+    /// What an observation changed: the value was not known; it was; models are told from now on; the
+    /// same, in the place of another value.
+    PreferenceEffectName: one_of(
+        [Effect::New, Effect::Confirmed, Effect::Activated, Effect::Switched].map(Effect::as_str),
+    );
     /// How the file of a model was found.
     ConditionName: one_of(["ok", "damaged", "missing"]);
     /// A name that its owner gives to a key: no control characters.

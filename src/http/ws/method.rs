@@ -10,7 +10,7 @@ use crate::http::router::ROUTES;
 const BASE: &str = "/api/v1/";
 
 /// Operations that are read; the others are posted. A path that takes both is called by its verb.
-const READ: [&str; 12] = [
+const READ: [&str; 14] = [
     "health",
     "status",
     "metrics",
@@ -22,7 +22,9 @@ const READ: [&str; 12] = [
     "envelopes",
     "peers",
     "proposals",
+    "preferences",
     "{id}",
+    "{subject}",
 ];
 
 /// Characters of a part of a path that parameters give: the id of a proposal has 69.
@@ -187,6 +189,7 @@ mod tests {
             ("status", "/api/v1/status"),
             ("inference.models", "/api/v1/inference/models"),
             ("models", "/api/v1/models"),
+            ("preferences", "/api/v1/preferences"),
             ("actors", "/api/v1/actors"),
             ("GET /livez", "/livez"),
         ] {
@@ -208,6 +211,8 @@ mod tests {
         assert_eq!(one.1, format!("/api/v1/federation/proposals/{id}"));
         let (verb, path, _) = found("models.pulls", Some(json!({"id": "pull_1_2"})));
         assert_eq!((verb.as_str(), path.as_str()), ("GET", "/api/v1/models/pulls/pull_1_2"));
+        let (verb, path, _) = found("preferences.of", Some(json!({"subject": "ann"})));
+        assert_eq!((verb.as_str(), path.as_str()), ("GET", "/api/v1/preferences/of/ann"));
         let (verb, path, _) = found("models.pulls.cancel", Some(json!({"id": "pull_1_2"})));
         assert_eq!(
             (verb.as_str(), path.as_str()),

@@ -178,7 +178,10 @@ async fn every_operation_is_a_method_and_keeps_its_class() {
         let Some(path) = path.strip_prefix("/api/v1/").filter(|path| *path != "ws") else {
             continue;
         };
-        let words = path.replace("/{name}", "").replace("/{id}", "").replace('/', ".");
+        let words = ["/{name}", "/{id}", "/{subject}"]
+            .iter()
+            .fold(path.to_owned(), |it, part| it.replace(part, ""));
+        let words = words.replace('/', ".");
         let params = match path.split(['{', '}']).nth(1) {
             Some(part) => json!({ part: "none" }),
             None => json!({}),
