@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod embedding;
 mod environment;
 mod http;
 mod load;
@@ -21,6 +22,7 @@ mod telemetry;
 mod validate;
 mod ws;
 
+pub use embedding::Embedding;
 pub use http::{Http, Rate};
 pub use load::{ConfigError, Flags, Source, Sources};
 pub use models::{Models, Secret};
@@ -58,6 +60,8 @@ pub struct Config {
     pub store: Store,
     /// Text generation.
     pub inference: Inference,
+    /// How texts get their vectors.
+    pub embedding: Embedding,
     /// How people like to be answered.
     pub preferences: Preferences,
     /// The peer network.

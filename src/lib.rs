@@ -102,6 +102,7 @@ pub mod adapters {
         pub mod vocabulary;
         pub mod weights;
     }
+    pub mod embedding;
     pub mod keystore;
     pub mod lock;
     pub mod log_writer;

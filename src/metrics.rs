@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 mod actors;
+mod embedding;
 mod events;
 mod federation;
 mod gates;
@@ -40,6 +41,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     actors: actors::Families,
+    embedding: embedding::Families,
     events: events::Families,
     federation: FederationMeter,
     gates: gates::Families,
@@ -66,6 +68,8 @@ impl Metrics {
         let actors = actors::Families::register(registry.sub_registry_with_prefix("actor"));
         let gates = gates::Families::register(registry.sub_registry_with_prefix("gate"));
         let events = events::Families::register(registry.sub_registry_with_prefix("events"));
+        let embedding =
+            embedding::Families::register(registry.sub_registry_with_prefix("embedding"));
         let federation = federation::register(&mut registry);
         let http = http::Families::register(registry.sub_registry_with_prefix("http"));
         let inference =
@@ -78,6 +82,7 @@ impl Metrics {
         Self(Arc::new(Inner {
             registry,
             actors,
+            embedding,
             events,
             federation,
             gates,

@@ -25,6 +25,7 @@ use crate::address_file;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::constitution::Constitution;
+use crate::domain::embedding::Embed;
 use crate::domain::federation::Bounds;
 use crate::domain::inference::Tier;
 use crate::domain::passphrase::Passphrase;
@@ -39,10 +40,12 @@ use crate::metrics::{Metrics, StoreFigures};
 use crate::supervisor::{ChildSpec, Exit, Root};
 
 use door::{Door, Opened};
+use embedder::embedder;
 use plan::Plan;
 pub use start_error::StartError;
 
 mod door;
+mod embedder;
 mod keys;
 mod plan;
 mod start_error;
@@ -94,8 +97,9 @@ pub async fn start_with(
     let tls = door::tls(&config)?;
     let ground = Ground::take(&config, passphrase).await?;
     let door = Door::make(&config, tls).await?;
+    let embedder = Arc::clone(&ground.embedder);
     let open = |plan: &Plan<'_>, roster: &Roster, metrics: &Metrics| {
-        let (child, opened) = door.child(plan, &config, roster, metrics, started);
+        let (child, opened) = door.child(plan, &config, roster, metrics, started, embedder);
         (Some(child), opened)
     };
     let (inside, door) = assemble(&config, ground, drain, open).await?;
@@ -124,6 +128,8 @@ struct Ground {
     keystore: Arc<Keystore>,
     constitution: Constitution,
     servers: Vec<RemoteBackend>,
+    /// Gives texts their vectors.
+    embedder: Arc<dyn Embed>,
 }
 
 impl Ground {
@@ -138,7 +144,8 @@ impl Ground {
         let keystore = keys::open(&config.node, passphrase).await?;
         let file = config.gates.constitution.as_deref();
         let constitution = file.map_or_else(|| Ok(Constitution::default()), read)?;
-        Ok(Self { lock, keystore, constitution, servers })
+        let embedder = embedder(&config.embedding).await?;
+        Ok(Self { lock, keystore, constitution, servers, embedder })
     }
 }
 
@@ -150,7 +157,7 @@ async fn assemble<T>(
     drain: Duration,
     open: impl FnOnce(&Plan<'_>, &Roster, &Metrics) -> (Option<ChildSpec>, T),
 ) -> Result<(Embedded, T), StartError> {
-    let Ground { lock, keystore, constitution, servers } = ground;
+    let Ground { lock, keystore, constitution, servers, .. } = ground;
     let (data_dir, file) = (config.node.data_dir.clone(), config.gates.constitution.clone());
     let store = Arc::new(Store::open(&data_dir, config.store.free_bytes_min)?);
 

@@ -281,6 +281,9 @@ impl Layers {
         if let Some(constitution) = &mut config.gates.constitution {
             *constitution = expand("gates.constitution", constitution, home)?;
         }
+        if let Some(model) = &mut config.embedding.model {
+            *model = expand("embedding.model", model, home)?;
+        }
         Ok(config)
     }
 

@@ -11,6 +11,7 @@ use hyper::http::request::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::domain::embedding::Embed;
 use crate::domain::rate::Client;
 use crate::http::auth::{Auth, Class};
 use crate::http::docs::Documents;
@@ -34,6 +35,8 @@ struct Inner {
     limiter: Limiter,
     /// The places of requests that are served at once.
     places: Arc<Semaphore>,
+    /// The places of requests whose texts are embedded at once.
+    embedding: Arc<Semaphore>,
     documents: Documents,
     lookout: Lookout,
 }
@@ -59,6 +62,8 @@ pub struct Parameters {
     pub data_dir: PathBuf,
     /// Whether drills other than a plain error may be asked for. Default: no.
     pub has_drills: bool,
+    /// Gives texts their vectors.
+    pub embedder: Arc<dyn Embed>,
 }
 
 impl App {
@@ -66,8 +71,11 @@ impl App {
     pub fn new(parameters: Parameters) -> Self {
         let limiter = Limiter::new(&parameters.limits.rates);
         let places = Arc::new(Semaphore::new(parameters.limits.requests_max));
+        // Embedding is computing: more at once would only take turns.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let embedding = Arc::new(Semaphore::new(cores));
         let (documents, lookout) = (Documents::default(), Lookout::default());
-        Self(Arc::new(Inner { parameters, limiter, places, documents, lookout }))
+        Self(Arc::new(Inner { parameters, limiter, places, embedding, documents, lookout }))
     }
 
     /// The contract, as it is served.
@@ -83,6 +91,12 @@ impl App {
     /// Counts how often clients call.
     pub(super) fn limiter(&self) -> &Limiter {
         &self.0.limiter
+    }
+
+    /// A place for embedding, until it is dropped. Waits for one.
+    pub(super) async fn embedding_place(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.0.embedding).acquire_owned().await.ok()
     }
 
     /// A place for one more request, until it is dropped. Asking whether the node lives needs none,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::embedding::ngram;
 use crate::domain::inference::request;
 use crate::http::rate::Rates;
 
@@ -48,6 +49,9 @@ pub struct Limits {
     pub prompts: request::Limits,
     /// What a WebSocket may hold.
     pub sockets: SocketLimits,
+    /// Numbers in the vectors that the node gives, and the only number that may be asked for; otherwise
+    /// 400. Default 384: those of the embedder built in.
+    pub dimensions: usize,
 }
 
 /// Limits of WebSockets.
@@ -114,6 +118,7 @@ impl Default for Limits {
             stop_grace: Duration::from_secs(14),
             prompts: request::Limits::default(),
             sockets: SocketLimits::default(),
+            dimensions: ngram::DIMENSION,
         }
     }
 }

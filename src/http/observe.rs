@@ -218,6 +218,8 @@ fn milliseconds(elapsed: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use axum::Router;
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
@@ -226,6 +228,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::domain::embedding::ngram::NgramEmbedder;
     use crate::http::app::Parameters;
     use crate::http::auth::{Auth, Mode, Token};
     use crate::http::limits::Limits;
@@ -262,6 +265,7 @@ mod tests {
             started: Instant::now(),
             data_dir: "/".into(),
             has_drills: false,
+            embedder: Arc::new(NgramEmbedder::default()),
         })
     }
 

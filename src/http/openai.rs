@@ -7,7 +7,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
@@ -27,6 +26,7 @@ use crate::messages::addr::Deadline;
 use crate::messages::inference_router::InferenceMsg;
 
 mod chunks;
+pub(super) mod embeddings;
 pub(super) mod models;
 pub(super) mod parameters;
 pub(super) mod prompt;
@@ -91,17 +91,6 @@ pub(super) async fn completions(
     let parameters = Parameters::read(&body, Endpoint::Completion)?;
     let raw = Text::read(&body)?.into_raw()?;
     answer(app, deadline, client, id, Endpoint::Completion, parameters, raw).await
-}
-
-/// Tells OpenAI's clients that there is no embedder on this node.
-#[utoipa::path(
-    post,
-    path = router::OPENAI_EMBEDDINGS,
-    responses((status = 501, description = "There is no model for embeddings.")),
-)]
-pub(super) async fn embeddings() -> ApiError {
-    let error = "this node has no model for embeddings";
-    ApiError::new(StatusCode::NOT_IMPLEMENTED, "EMBEDDINGS_NOT_IMPLEMENTED", error)
 }
 
 async fn answer(

@@ -69,7 +69,7 @@ use crate::http::{
         inference::tier,
         openai::chat,
         openai::completions,
-        openai::embeddings,
+        openai::embeddings::create,
         openai::models::list,
         openai::models::find,
         store::list,

@@ -194,7 +194,7 @@ fn act() -> Router<App> {
         .route(GENERATE, post(inference::generate))
         .route(OPENAI_CHAT, post(openai::chat))
         .route(OPENAI_COMPLETIONS, post(openai::completions))
-        .route(OPENAI_EMBEDDINGS, post(openai::embeddings))
+        .route(OPENAI_EMBEDDINGS, post(openai::embeddings::create))
         .route(PREFERENCES_OBSERVE, post(preferences::observe))
         .route(PREFERENCES_FORGET, post(preferences::forget))
 }

@@ -2,6 +2,7 @@
 //! token, the certificate, and the file that says where the node is.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -10,8 +11,10 @@ use tracing::{error, info, warn};
 use crate::actors::http;
 use crate::address_file::Told;
 use crate::config::{AuthMode, Config};
+use crate::domain::embedding::Embed;
 use crate::http::app::{App, Parameters};
 use crate::http::auth::{Auth, Mode, Token};
+use crate::http::limits::Limits;
 use crate::http::origin::Origins;
 use crate::http::router::router;
 use crate::http::server::{Readiness, Server};
@@ -53,12 +56,14 @@ impl Door {
         roster: &Roster,
         metrics: &Metrics,
         started: Instant,
+        embedder: Arc<dyn Embed>,
     ) -> (ChildSpec, Opened) {
         let Self { listener, address, tls, token, origins } = self;
         let data_dir = config.node.data_dir.clone();
         let told = Told::of(&data_dir, address);
         let readiness = Readiness::default();
-        let limits = plan::limits(config);
+        let dimensions = embedder.id().dimension;
+        let limits = Limits { dimensions, ..plan::limits(config) };
         let app = App::new(Parameters {
             roster: roster.clone(),
             metrics: metrics.clone(),
@@ -69,6 +74,7 @@ impl Door {
             started,
             data_dir,
             has_drills: config.chaos.enabled,
+            embedder,
         });
         let server =
             Server::new(vec![listener], router(app), limits, metrics.clone(), readiness.clone());

@@ -6,6 +6,7 @@ use crate::actor::Failure;
 use crate::actors::backend;
 use crate::adapters::audit::AuditError;
 use crate::adapters::constitution_file::ConstitutionFileError;
+use crate::adapters::embedding::ModelError;
 use crate::adapters::keystore::KeystoreError;
 use crate::adapters::lock::LockError;
 use crate::adapters::models::ModelStoreError;
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The catalogue of models cannot be read or is not valid.
     #[error("inference.models.catalogue: {0}")]
     Catalogue(#[from] ModelStoreError),
+    /// There is no embedding model in the folder that is configured.
+    #[error("embedding.model: {0}")]
+    Embedding(#[from] ModelError),
     /// A host or origin in the configuration is none.
     #[error("{key}: {0}", key = origin_key(.0))]
     Origin(#[from] OriginError),
@@ -94,6 +98,7 @@ impl StartError {
         match self {
             Self::Constitution(_) => Some("gates.constitution".into()),
             Self::Catalogue(_) => Some("inference.models.catalogue".into()),
+            Self::Embedding(_) => Some("embedding.model".into()),
             Self::Origin(error) => Some(origin_key(error).into()),
             Self::UnknownActor { name, .. } => Some(format!("supervisor.actors.{name}")),
             Self::Tls(error) => Some(tls_key(error).into()),

@@ -1,12 +1,14 @@
 //! The HTTP interface as a service, over whatever actors a test gives it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, Response, header};
 use bizra_omega::actor::{Actor, Failure, Turn};
+use bizra_omega::domain::embedding::ngram::NgramEmbedder;
 use bizra_omega::domain::restart::Strategy;
 use bizra_omega::http::app::{App, Parameters};
 use bizra_omega::http::auth::{Auth, Mode};
@@ -115,6 +117,7 @@ pub(crate) fn door_over(roster: Roster, metrics: Metrics, mode: Mode, limits: Li
         started: tokio::time::Instant::now(),
         data_dir: data_dir.path().to_owned(),
         has_drills: false,
+        embedder: Arc::new(NgramEmbedder::default()),
     });
     let token = token.expose().to_owned();
     Door { router: router(app), token, metrics, readiness, data_dir }

@@ -1,5 +1,6 @@
 //! What OpenAI's clients speak, over an inference actor that does as its prompt says.
 
+mod embeddings;
 mod refusals;
 
 use std::time::Duration;
@@ -275,6 +276,7 @@ async fn models_are_listed_and_found_by_their_names() {
     let list = get("/v1/models").await;
     let auto = json!({
         "id": "auto", "object": "model", "created": 0, "owned_by": "bizra", "bizra": null,
+        "embedder": null,
     });
     assert_eq!((list.status, &list.json["object"]), (200, &json!("list")));
     assert_eq!(list.json["data"][0], auto);
@@ -282,7 +284,11 @@ async fn models_are_listed_and_found_by_their_names() {
     assert_eq!((&scripted["id"], &scripted["object"]), (&json!("hub/s:latest"), &json!("model")));
     assert_eq!((&scripted["created"], &scripted["owned_by"]), (&json!(1), &json!("edge")));
     assert_eq!(scripted["bizra"]["tier"], "Edge");
-    assert_eq!(list.json["data"].as_array().unwrap().len(), 2, "one name is listed once");
+    let embedder = &list.json["data"][2];
+    assert_eq!((&embedder["id"], &embedder["bizra"]), (&json!("bizra-ngram"), &Value::Null));
+    assert_eq!(embedder["embedder"]["dimensions"], 384);
+    assert_eq!(&get("/v1/models/bizra-ngram").await.json, embedder);
+    assert_eq!(list.json["data"].as_array().unwrap().len(), 3, "one name is listed once");
     assert_eq!(get("/v1/models/auto").await.json, auto);
     for path in ["/v1/models/hub%2Fs:latest", "/v1/models/hub%2Fs"] {
         let found = get(path).await;

@@ -187,6 +187,16 @@ async fn by_requests(moves: &mut Moves<'_>) {
 
     by_preferences(moves).await;
 
+    let embed = async {
+        let url = format!("{}/v1/embeddings", house.base.split("/api").next().unwrap());
+        let request = house.http.post(url).header("content-type", "application/json");
+        let answer = request.body(json!({ "input": "a text" }).to_string()).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+    };
+    let embedded =
+        ["embedding_texts_total", "embedding_text_bytes_total", "embedding_request_seconds_count"];
+    moves.by(&embedded, embed).await;
+
     // As many as are in flight, and one that the model has no place for.
     let long =
         json!({ "prompt": "Once upon a time there was", "max_tokens": 100, "temperature": 1 });

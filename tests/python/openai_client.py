@@ -108,7 +108,8 @@ def a_text_is_continued():
 
 def models_are_listed_and_found():
     models = list(client.models.list())
-    assert models[0].id == "auto" and len(models) == 2
+    assert models[0].id == "auto" and len(models) == 3
+    assert models[2].model_extra["embedder"]["dimensions"] == 384
     model = client.models.retrieve(models[1].id)
     assert model.model_extra["bizra"]["tier"] == "Edge"
     named = client.chat.completions.create(messages=QUESTION, **{**SHORT, "model": model.id})
@@ -133,9 +134,42 @@ def what_is_refused_is_raised_by_its_class():
         body = {"model": "auto", "messages": QUESTION, **more}
         found = raised(openai.BadRequestError, lambda: ask(**body))
         assert found.param == param, found
-    embed = lambda: client.embeddings.create(model="auto", input="a")
-    found = raised(openai.InternalServerError, embed)
-    assert (found.status_code, found.code) == (501, "EMBEDDINGS_NOT_IMPLEMENTED")
+
+
+def texts_get_their_vectors():
+    texts = ["ask before you act", "asking before acting", "quarterly revenue"]
+    # By default the package asks for base64 and reads it.
+    answer = client.embeddings.create(model="auto", input=texts)
+    assert answer.object == "list" and answer.model == "bizra-ngram"
+    assert [one.index for one in answer.data] == [0, 1, 2]
+    vectors = [list(one.embedding) for one in answer.data]
+    assert all(len(vector) == 384 for vector in vectors)
+    assert all(abs(sum(x * x for x in vector) - 1) < 1e-5 for vector in vectors)
+    dot = lambda a, b: sum(x * y for x, y in zip(a, b))
+    assert dot(vectors[0], vectors[1]) > 0.4 > 0.2 > dot(vectors[0], vectors[2])
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens > 0
+    assert answer.model_extra["bizra"]["tokens_estimated"] is True
+    plain = client.embeddings.create(
+        model=answer.model, input=texts[0], encoding_format="float", dimensions=384, user="ann"
+    )
+    assert dot(plain.data[0].embedding, vectors[0]) > 0.99999
+
+    def refused(**more):
+        body = {"model": "auto", "input": "a", **more}
+        found = raised(openai.BadRequestError, lambda: client.embeddings.create(**body))
+        return found.param, found.code
+
+    assert refused(dimensions=256) == ("dimensions", "unsupported_value")
+    assert refused(input=[1, 2]) == ("input", "INVALID_FIELD")
+    assert refused(input=[[1, 2]]) == ("input", "INVALID_FIELD")
+    assert refused(input=["a", " "]) == ("input[1]", "EMPTY_INPUT")
+    assert refused(input=[]) == ("input", "INVALID_FIELD")
+    assert refused(input=["a"] * 257) == ("input", "INVALID_FIELD")
+    assert refused(input="a" * 40_000) == ("input", "INPUT_TOO_LONG")
+    embed = lambda: client.embeddings.create(model="text-embedding-3-small", input="a")
+    assert raised(openai.NotFoundError, embed).code == "model_not_found"
+    talk = lambda: client.chat.completions.create(model="bizra-ngram", messages=QUESTION)
+    assert raised(openai.NotFoundError, talk).code == "model_not_found"
 
 
 def the_token_is_the_key_where_one_is_needed():
@@ -191,6 +225,7 @@ for check in [
     a_text_is_continued,
     models_are_listed_and_found,
     what_is_refused_is_raised_by_its_class,
+    texts_get_their_vectors,
     the_token_is_the_key_where_one_is_needed,
     a_stream_that_is_closed_stops_the_work,
 ]:

@@ -9,10 +9,12 @@ use hyper::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::embedding::EmbedderId;
 use crate::domain::inference::ModelInfo;
 use crate::domain::inference::route::is_same_model;
 use crate::http::app::{App, Until};
 use crate::http::error::ApiError;
+use crate::http::openai::embeddings::Embedder;
 use crate::http::{inference, router};
 use crate::messages::addr::Deadline;
 use crate::messages::inference_router::InferenceMsg;
@@ -31,7 +33,7 @@ pub(in crate::http) struct Models {
     /// Always `list`.
     #[schema(example = "list")]
     object: &'static str,
-    /// `auto`, then every model that was seen.
+    /// `auto`, then every model that was seen, then the embedder.
     data: Vec<Model>,
 }
 
@@ -39,6 +41,7 @@ pub(in crate::http) struct Models {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OpenAiModel, examples(json!({
     "id": "auto", "object": "model", "created": 0, "owned_by": "bizra", "bizra": null,
+    "embedder": null,
 })))]
 pub(in crate::http) struct Model {
     /// Its name.
@@ -50,14 +53,34 @@ pub(in crate::http) struct Model {
     created: u64,
     /// The backend that runs it.
     owned_by: String,
-    /// What else is known of it; `null` of `auto`.
+    /// What else is known of it; `null` of `auto` and of the embedder.
     #[schema(required)]
     bizra: Option<inference::Model>,
+    /// That it gives vectors and no text: it is for `/v1/embeddings` alone. `null` of all others.
+    #[schema(required)]
+    embedder: Option<Embedder>,
 }
 
 impl Model {
     fn auto() -> Self {
-        Self { id: AUTO.into(), object: "model", created: 0, owned_by: "bizra".into(), bizra: None }
+        Self::own(AUTO)
+    }
+
+    /// One that is part of the node.
+    fn own(id: &str) -> Self {
+        let (bizra, embedder) = (None, None);
+        Self {
+            id: id.into(),
+            object: "model",
+            created: 0,
+            owned_by: "bizra".into(),
+            bizra,
+            embedder,
+        }
+    }
+
+    fn embedder(id: &EmbedderId) -> Self {
+        Self { embedder: Some(id.into()), ..Self::own(&id.name) }
     }
 }
 
@@ -69,6 +92,7 @@ impl From<ModelInfo> for Model {
             created: model.last_seen_ms / 1000,
             owned_by: model.backend.clone(),
             bizra: Some(model.into()),
+            embedder: None,
         }
     }
 }
@@ -107,12 +131,13 @@ pub(in crate::http) async fn find(
     })
 }
 
-/// `auto`, then every model that was seen. Of two with one name the lower tier's is listed: it is
+/// `auto`, then every model that was seen, then the embedder. Of two with one name the lower tier's is listed: it is
 /// the one that `auto` and the name alone would try first.
 async fn seen(app: &App, deadline: Deadline) -> Result<Vec<Model>, ApiError> {
     let models =
         app.roster.inference.call(deadline, |reply| InferenceMsg::Models { reply }).await?;
     let mut names = HashSet::from([AUTO.to_owned()]);
     let models = models.into_iter().filter(|model| names.insert(model.name.clone()));
-    Ok([Model::auto()].into_iter().chain(models.map(Model::from)).collect())
+    let models = [Model::auto()].into_iter().chain(models.map(Model::from));
+    Ok(models.chain([Model::embedder(app.embedder.id())]).collect())
 }

@@ -215,7 +215,8 @@ fn stop(stop: Value) -> Result<Vec<String>, ApiError> {
     }
 }
 
-fn unsupported(
+/// 400 with a code word and the parameter's name.
+pub(super) fn unsupported(
     code: &'static str,
     name: &str,
     error: impl Into<std::borrow::Cow<'static, str>>,

@@ -78,6 +78,8 @@ fn all(limits: &Limits) -> Vec<Bound> {
         (PROPOSALS, "get/parameters/0", "default", json!(PROPOSALS_DEFAULT)),
         (PREFERENCES, "get/parameters/0", "maximum", json!(SUBJECTS_MAX)),
         (PREFERENCES, "get/parameters/0", "default", json!(SUBJECTS_DEFAULT)),
+        ("OpenAiEmbeddingsRequest", "dimensions", "minimum", json!(limits.dimensions)),
+        ("OpenAiEmbeddingsRequest", "dimensions", "maximum", json!(limits.dimensions)),
         ("GatesCheckRequest", "sources", "maxItems", json!(SOURCES_MAX)),
         ("IdentityGenerateRequest", "activate", "default", json!(true)),
         ("/api/v1/pci/envelopes", "get/parameters/0", "maximum", json!(PAGE_MAX)),

@@ -13,6 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::constitution::Verdict;
 use crate::domain::constitution::document::{Comparator, Enforcement};
+use crate::domain::embedding::TEXT_BYTES_MAX;
 use crate::domain::federation::VALUE_MAX;
 use crate::domain::gossip::Mode;
 use crate::domain::identity::LABEL_CHARS_MAX;
@@ -24,6 +25,7 @@ use crate::domain::preference::{Effect, Kind, SUBJECT_CHARS_MAX};
 use crate::domain::profile::{Gate, Profile};
 use crate::domain::reject::RejectCode;
 use crate::domain::score::Source;
+use crate::http::openai::embeddings::INPUTS_MAX;
 use crate::http::request_id;
 use crate::messages::supervisor::{ActorState, Fault};
 
@@ -189,6 +191,9 @@ forms! {
 /// At least one character, and none of Unicode's category Cc.
 const NO_CONTROLS: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$";
 
+/// One character that is neither white space nor of Unicode's category Cc.
+const NOT_BLANK: &str = "[^\\s\\u0000-\\u001f\\u007f-\\u009f]";
+
 /// The last group has no bits that mean nothing.
 const BASE64: &str =
     "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
@@ -295,5 +300,35 @@ impl PartialSchema for StopTexts {
 impl ToSchema for StopTexts {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("StopTexts")
+    }
+}
+
+/// A text to embed, or several.
+#[derive(Debug)]
+pub(in crate::http) enum EmbeddingInput {}
+
+impl PartialSchema for EmbeddingInput {
+    fn schema() -> RefOr<Schema> {
+        let one = || text().max_length(Some(TEXT_BYTES_MAX)).pattern(Some(NOT_BLANK));
+        AnyOfBuilder::new()
+            .description(Some(
+                "A text, or several; each is not blank, and has as many bytes of UTF-8 as characters \
+                 are allowed here.",
+            ))
+            .item(one())
+            .item(
+                ArrayBuilder::new()
+                    .items(one())
+                    .min_items(Some(1))
+                    .max_items(Some(INPUTS_MAX)),
+            )
+            .examples([json!("ask before you act")])
+            .into()
+    }
+}
+
+impl ToSchema for EmbeddingInput {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("OpenAiEmbeddingInput")
     }
 }

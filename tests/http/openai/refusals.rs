@@ -150,9 +150,6 @@ async fn what_goes_wrong_on_the_way_has_the_same_shape() {
         let bizra = json!({ "code": "RejectGateIhsan", "receipt": { "passed": false } });
         assert_eq!(answer.json["error"]["bizra"], bizra);
     }
-    let embeddings = json!({ "model": "auto", "input": "a" });
-    let answer = post(door, "/v1/embeddings", &embeddings).await;
-    assert_eq!(refused(&answer), (501, "", "EMBEDDINGS_NOT_IMPLEMENTED"));
 }
 
 #[tokio::test]
