@@ -28,6 +28,7 @@ pub mod domain {
     pub mod ledger;
     pub mod model_store;
     pub mod passphrase;
+    pub mod pattern;
     pub mod preference;
     pub mod profile;
     pub mod rate;

@@ -349,7 +349,7 @@ fn bounded(name: &str, value: &Value, bytes_max: usize) -> Result<Vec<u8>, SealE
 }
 
 /// RFC 3339 in UTC with milliseconds: one time has one spelling, 24 characters long.
-pub(in crate::domain) fn timestamp_text(ms: i64) -> Option<String> {
+pub(crate) fn timestamp_text(ms: i64) -> Option<String> {
     if !(0..=TIMESTAMP_MS_MAX).contains(&ms) {
         return None;
     }

@@ -33,6 +33,9 @@ const PROPOSAL_TAG: &[u8] = b"bizra-fed-proposal-v1:";
 /// Put before a decision in its canonical form when a validator votes for it.
 const VOTE_TAG: &[u8] = b"bizra-fed-vote-v1:";
 
+/// Put before what somebody says of a pattern, in its canonical form, when they sign it.
+const FEEDBACK_TAG: &[u8] = b"bizra-pattern-feedback-v1:";
+
 /// The one encoding of the neutral element that a computed point can have.
 const IDENTITY_POINT: [u8; 32] = {
     let mut bytes = [0; 32];
@@ -240,6 +243,8 @@ pub enum KeyUse {
     Proposal,
     /// A decision by a validator, in its canonical form, after its tag.
     Vote,
+    /// What somebody says of a pattern, in its canonical form, after its tag.
+    Feedback,
 }
 
 impl KeyUse {
@@ -255,6 +260,7 @@ impl KeyUse {
             Self::RotationProof => ROTATION_PROOF_TAG,
             Self::Proposal => PROPOSAL_TAG,
             Self::Vote => VOTE_TAG,
+            Self::Feedback => FEEDBACK_TAG,
         };
         then(&[tag, message].concat())
     }

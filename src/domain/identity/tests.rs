@@ -162,7 +162,15 @@ fn signing_a_message_is_no_oracle_for_envelopes() {
 
 #[test]
 fn no_tag_begins_another() {
-    let tags = [ENVELOPE_TAG, ROTATION_TAG, ROTATION_PROOF_TAG, PROPOSAL_TAG, VOTE_TAG];
+    let tags = [
+        ENVELOPE_TAG,
+        APPROVAL_TAG,
+        ROTATION_TAG,
+        ROTATION_PROOF_TAG,
+        PROPOSAL_TAG,
+        VOTE_TAG,
+        FEEDBACK_TAG,
+    ];
     for (at, tag) in tags.iter().enumerate() {
         assert!(tag.iter().any(|byte| !byte.is_ascii_hexdigit()), "a message is signed as hex");
         for (other_at, other) in tags.iter().enumerate() {
@@ -172,10 +180,12 @@ fn no_tag_begins_another() {
     let uses = [
         KeyUse::Message,
         KeyUse::Envelope,
+        KeyUse::Approval,
         KeyUse::Rotation,
         KeyUse::RotationProof,
         KeyUse::Proposal,
         KeyUse::Vote,
+        KeyUse::Feedback,
     ];
     for signed_for in uses {
         let signed = key().sign(signed_for, b"{}");

@@ -1,0 +1,472 @@
+//! Patterns: short texts that the node has learned, each with where it lies among others by meaning.
+//!
+//! A pattern is named by the digest of what it says, its tags and its embedder, so that learning the
+//! same twice is learning it once, whoever asks and however often. What is learned, recalled and let
+//! go follows rules that know no store and no clock: [`ledger::Ledger`] decides, the index finds, and
+//! what must be written comes out as rows.
+
+pub mod confidence;
+pub mod feedback;
+pub mod index;
+pub mod ledger;
+mod quantise;
+pub mod record;
+pub mod view;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::json;
+
+pub use crate::domain::pattern::confidence::Confidence;
+pub use crate::domain::pattern::record::{Elevation, Pattern, Signer};
+
+use crate::domain::bytes;
+use crate::domain::digest::domain_separated_digest;
+use crate::domain::embedding::EmbedderId;
+use crate::domain::json::{self, JsonError};
+
+/// Before the digits of an id.
+const ID_PREFIX: &str = "pat_";
+
+/// What `type` says in the form whose digest is the id.
+const TYPE: &str = "bizra-pattern-v1";
+
+/// Bytes of a content: some pages of text.
+pub const CONTENT_BYTES_MAX: usize = 32 << 10;
+
+/// Tags of one pattern.
+pub const TAGS_MAX: usize = 16;
+
+/// Characters of a tag.
+pub const TAG_CHARS_MAX: usize = 64;
+
+/// Characters of a source's name.
+pub const SOURCE_CHARS_MAX: usize = 128;
+
+/// Numbers of an embedding: the largest embedders in use give as many.
+pub const DIMENSIONS_MAX: usize = 4096;
+
+/// Characters of an embedder's name.
+pub const EMBEDDER_CHARS_MAX: usize = 128;
+
+/// Patterns learned with one message: each is looked for among all others before.
+pub const BATCH_MAX: usize = 256;
+
+/// Patterns recalled at once.
+pub const RECALL_MAX: usize = 100;
+
+/// The least similarity of what is recalled, unless told otherwise.
+pub const SIMILARITY_DEFAULT: f32 = 0.5;
+
+/// From this similarity on two patterns with the same tags are one.
+pub const TWIN_SIMILARITY: f32 = 0.98;
+
+/// Names a pattern: the first 16 bytes of the digest of what it says; `pat_` and 32 lower-case hex
+/// digits as text.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PatternId(pub [u8; 16]);
+
+impl PatternId {
+    /// Reads `pat_` and 32 lower-case hex digits; `None` for anything else.
+    pub fn from_text(text: &str) -> Option<Self> {
+        bytes::from_hex(text.strip_prefix(ID_PREFIX)?).ok().map(Self)
+    }
+}
+
+impl fmt::Display for PatternId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{ID_PREFIX}{}", bytes::to_hex(&self.0))
+    }
+}
+
+impl fmt::Debug for PatternId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why something cannot be learned, recalled or changed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PatternError {
+    /// The content is empty or too long.
+    #[error("content has {found} bytes, and 1 to {CONTENT_BYTES_MAX} are allowed")]
+    Content {
+        /// How many.
+        found: usize,
+    },
+    /// Too many tags.
+    #[error("{found} tags, and at most {TAGS_MAX} are allowed")]
+    Tags {
+        /// How many.
+        found: usize,
+    },
+    /// A tag is empty, too long, or has control characters.
+    #[error("a tag has 1 to {TAG_CHARS_MAX} characters and no control characters")]
+    Tag,
+    /// The source's name has another form.
+    #[error("source has 1 to {SOURCE_CHARS_MAX} of: letters, digits, . _ : -")]
+    Source,
+    /// The embedder's name, version or dimension is none.
+    #[error(
+        "embedder has a name of 1 to {EMBEDDER_CHARS_MAX} characters and a dimension of 1 to \
+         {DIMENSIONS_MAX}"
+    )]
+    Embedder,
+    /// The embedding has not the dimension of its embedder.
+    #[error("embedding has {found} numbers, and its embedder gives {expected}")]
+    Dimension {
+        /// How many.
+        found: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+    /// A number in the embedding is not finite.
+    #[error("embedding[{at}] is not a finite number")]
+    Number {
+        /// Which one.
+        at: usize,
+    },
+    /// Every number of the embedding is zero, or nearly: it has no direction.
+    #[error("the embedding is zero, so it has no direction")]
+    Zero,
+    /// Neither a text nor an embedding was given, or both.
+    #[error("give either a text or an embedding with its embedder")]
+    Either,
+    /// More at once than may be.
+    #[error("limit is 1 to {RECALL_MAX}")]
+    Limit,
+    /// Not a similarity.
+    #[error("min_similarity is a number between -1 and 1")]
+    Similarity,
+    /// There are as many embedders as may be.
+    #[error("patterns of {max} embedders are held, which is the most")]
+    Embedders {
+        /// The limit.
+        max: usize,
+    },
+    /// There is no such pattern.
+    #[error("there is no pattern {0}")]
+    Unknown(PatternId),
+    /// Nothing may be let go to make room.
+    #[error("{what} are full of patterns that are pinned or elevated, so nothing is let go")]
+    Full {
+        /// What is full.
+        what: &'static str,
+    },
+    /// It alone is larger than all of them may be.
+    #[error("it takes {bytes} bytes, and {what} may have {max}")]
+    TooLarge {
+        /// What it takes.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+        /// Whose.
+        what: &'static str,
+    },
+    /// A signed feedback came with a number that is not above the last one of its key.
+    #[error("this key has given feedback number {last} on this pattern; the next has a higher one")]
+    Stale {
+        /// The last one.
+        last: u64,
+    },
+    /// As many keys as may have given feedback on one pattern.
+    #[error("{max} keys have given feedback on this pattern, which is the most")]
+    Signers {
+        /// The limit.
+        max: usize,
+    },
+    /// The signature is not of this key over this feedback.
+    #[error("the feedback is not signed by this key")]
+    Signature,
+    /// The number of a signed feedback is none.
+    #[error("number is a whole number from 1 on, exact in JSON")]
+    FeedbackNumber,
+    /// It is not sure enough, or not by enough others, to be put to the vote.
+    #[error(
+        "not a candidate: confidence {confidence}, {positives} positive feedbacks signed by {signers} \
+         keys; {least} by {keys} keys and a confidence of {sure} are needed",
+        least = record::POSITIVES_MIN,
+        keys = record::SIGNERS_MIN,
+        sure = Confidence::ELEVATION.value()
+    )]
+    NoCandidate {
+        /// As it is now.
+        confidence: f64,
+        /// Signed ones.
+        positives: u64,
+        /// Who signed them.
+        signers: usize,
+    },
+    /// As many as may wait for a decision.
+    #[error("{max} patterns wait for a decision, which is the most")]
+    Waiting {
+        /// The limit.
+        max: usize,
+    },
+    /// It has no canonical form.
+    #[error("not a pattern: {0}")]
+    Json(#[from] JsonError),
+}
+
+impl PatternError {
+    /// The member of the request that is wrong.
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Content { .. } => Some("content"),
+            Self::Tags { .. } | Self::Tag => Some("tags"),
+            Self::Source => Some("source"),
+            Self::Embedder | Self::Embedders { .. } => Some("embedder"),
+            Self::Dimension { .. } | Self::Number { .. } | Self::Zero => Some("embedding"),
+            Self::Limit => Some("limit"),
+            Self::Similarity => Some("min_similarity"),
+            Self::Signature => Some("signed.signature"),
+            Self::FeedbackNumber | Self::Stale { .. } => Some("signed.number"),
+            Self::Either
+            | Self::Unknown(_)
+            | Self::Full { .. }
+            | Self::TooLarge { .. }
+            | Self::Signers { .. }
+            | Self::NoCandidate { .. }
+            | Self::Waiting { .. }
+            | Self::Json(_) => None,
+        }
+    }
+}
+
+/// Where a text lies among others, as one embedder sees it: a vector of length 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Position {
+    embedder: Arc<EmbedderId>,
+    unit: Arc<[f32]>,
+}
+
+impl Position {
+    /// The direction of `numbers`, which `embedder` gave.
+    ///
+    /// # Errors
+    /// [`PatternError`] if the embedder is none, or the numbers are not as many as it gives, not
+    /// finite, or all zero.
+    pub fn new(embedder: EmbedderId, numbers: &[f64]) -> Result<Self, PatternError> {
+        let is_named = (1..=EMBEDDER_CHARS_MAX).contains(&embedder.name.chars().count())
+            && !embedder.name.chars().any(char::is_control);
+        if !is_named || !(1..=DIMENSIONS_MAX).contains(&embedder.dimension) {
+            return Err(PatternError::Embedder);
+        }
+        if numbers.len() != embedder.dimension {
+            let expected = embedder.dimension;
+            return Err(PatternError::Dimension { found: numbers.len(), expected });
+        }
+        if let Some(at) = numbers.iter().position(|number| !number.is_finite()) {
+            return Err(PatternError::Number { at });
+        }
+        // The largest first, so that no square of any double overflows or is lost.
+        let largest = numbers.iter().fold(0.0_f64, |largest, number| largest.max(number.abs()));
+        if largest == 0.0 {
+            return Err(PatternError::Zero);
+        }
+        let scaled = numbers.iter().map(|number| number / largest);
+        let length = libm::sqrt(scaled.clone().map(|number| number * number).sum());
+        #[expect(clippy::cast_possible_truncation, reason = "numbers of at most 1")]
+        let unit = scaled.map(|number| (number / length) as f32).collect();
+        Ok(Self { embedder: Arc::new(embedder), unit })
+    }
+
+    /// As [`Position::new`], of what an embedder of this node gave.
+    ///
+    /// # Errors
+    /// As [`Position::new`].
+    pub fn of_embedded(embedder: &EmbedderId, numbers: &[f32]) -> Result<Self, PatternError> {
+        let numbers: Vec<f64> = numbers.iter().map(|number| f64::from(*number)).collect();
+        Self::new(embedder.clone(), &numbers)
+    }
+
+    /// Whose view it is.
+    pub fn embedder(&self) -> &Arc<EmbedderId> {
+        &self.embedder
+    }
+
+    /// The vector, of length 1.
+    pub fn unit(&self) -> &Arc<[f32]> {
+        &self.unit
+    }
+}
+
+/// A set of tags: sorted, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags(Box<[Box<str>]>);
+
+impl Tags {
+    /// Sorts them.
+    ///
+    /// # Errors
+    /// [`PatternError`] for too many, or for one that is none.
+    pub fn new(tags: Vec<String>) -> Result<Self, PatternError> {
+        if tags.len() > TAGS_MAX {
+            return Err(PatternError::Tags { found: tags.len() });
+        }
+        let is_tag = |tag: &String| {
+            let is_short = tag.len() <= 4 * TAG_CHARS_MAX && tag.chars().count() <= TAG_CHARS_MAX;
+            !tag.is_empty() && is_short && !tag.chars().any(char::is_control)
+        };
+        if !tags.iter().all(is_tag) {
+            return Err(PatternError::Tag);
+        }
+        let mut tags: Vec<Box<str>> = tags.into_iter().map(String::into_boxed_str).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        Ok(Self(tags.into()))
+    }
+
+    /// They, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|tag| &**tag)
+    }
+
+    /// Whether each of `others` is among them.
+    pub fn hold(&self, others: &Self) -> bool {
+        others.0.iter().all(|tag| self.0.binary_search(tag).is_ok())
+    }
+}
+
+/// Who taught a pattern: a name that is safe in paths and logs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Source(Arc<str>);
+
+impl Source {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`PatternError::Source`] for other than 1 to [`SOURCE_CHARS_MAX`] letters, digits, `.`, `_`,
+    /// `:` and `-`.
+    pub fn new(text: &str) -> Result<Self, PatternError> {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+        let is_source =
+            (1..=SOURCE_CHARS_MAX).contains(&text.len()) && text.bytes().all(is_allowed);
+        if is_source { Ok(Self(text.into())) } else { Err(PatternError::Source) }
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What is to be learned: every value keeps its rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lesson {
+    content: Arc<str>,
+    tags: Tags,
+    source: Source,
+    position: Option<Position>,
+}
+
+impl Lesson {
+    /// A text with its tags, and who says so. Without a position the node embeds the text.
+    ///
+    /// # Errors
+    /// [`PatternError::Content`].
+    pub fn new(
+        content: &str,
+        tags: Tags,
+        source: Source,
+        position: Option<Position>,
+    ) -> Result<Self, PatternError> {
+        let found = content.len();
+        if !(1..=CONTENT_BYTES_MAX).contains(&found) {
+            return Err(PatternError::Content { found });
+        }
+        Ok(Self { content: content.into(), tags, source, position })
+    }
+
+    /// What it says.
+    pub fn content(&self) -> &Arc<str> {
+        &self.content
+    }
+
+    /// Where it lies, if that is known.
+    pub fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    /// The same at this position.
+    #[must_use]
+    pub fn at(self, position: Position) -> Self {
+        Self { position: Some(position), ..self }
+    }
+
+    /// The id that it has as seen by `embedder`, and that of its being said by its source.
+    ///
+    /// # Errors
+    /// None: texts and whole numbers have a canonical form.
+    pub fn ids(&self, embedder: &EmbedderId) -> Result<(PatternId, Observation), PatternError> {
+        let said = json::canonical(&json!({
+            "type": TYPE,
+            "content": &*self.content,
+            "tags": self.tags.iter().collect::<Vec<_>>(),
+            "embedder": { "name": embedder.name, "version": embedder.version,
+                "dimension": embedder.dimension },
+        }))?;
+        let id = PatternId(first_half(&said));
+        let observed = [&id.0[..], self.source.as_str().as_bytes()].concat();
+        Ok((id, Observation(first_half(&observed))))
+    }
+}
+
+/// That a source has said this content. The same source saying it again is no further evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Observation(pub [u8; 16]);
+
+fn first_half(bytes: &[u8]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&domain_separated_digest(bytes).as_bytes()[..16]);
+    half
+}
+
+/// A pattern and what it says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remembered {
+    /// The pattern.
+    pub pattern: Arc<Pattern>,
+    /// What it says.
+    pub content: String,
+}
+
+/// Which part of the patterns is asked for. The newest come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Entries, at most [`PAGE_MAX`].
+    pub limit: usize,
+    /// Only those that come after this one: the last of the page before. Nothing if it is not held.
+    pub after: Option<PatternId>,
+}
+
+/// Patterns in one page: three megabytes of the largest.
+pub const PAGE_MAX: usize = 100;
+
+/// How many patterns are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// In all. Each takes two kilobytes of memory at 384 dimensions.
+    pub patterns_max: u64,
+    /// Bytes in all, as [`Pattern::bytes`] counts them.
+    pub bytes_max: u64,
+    /// Of one source: no one drives out those of all others.
+    pub source_patterns_max: u64,
+    /// Bytes of one source.
+    pub source_bytes_max: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            patterns_max: 100_000,
+            bytes_max: 512 << 20,
+            source_patterns_max: 50_000,
+            source_bytes_max: 256 << 20,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
