@@ -1,5 +1,5 @@
 //! The embedded store: the log of envelopes made here, the replay window, the standings of senders,
-//! proposals with their decisions, and preferences.
+//! proposals with their decisions, patterns, and preferences.
 //!
 //! One thread writes. It takes what waits, at most 256 operations, into one transaction,
 //! so that many callers share the cost of one flush to disk; a lone operation waits for nobody.
@@ -7,8 +7,8 @@
 //! store only reads: what a disk accepts after a failed flush is not known.
 //!
 //! The log is never shortened, so it ends where the disk does. Before that, when less is free than a
-//! floor, envelopes, proposals and observations are refused while nonces are still written, whose
-//! number is bounded.
+//! floor, envelopes, proposals, patterns and observations are refused while nonces are still written,
+//! whose number is bounded.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -26,12 +26,14 @@ use crate::domain::envelope::{EnvelopeId, Head, Page};
 use crate::domain::replay::Nonce;
 
 mod log;
+mod patterns;
 mod preferences;
 mod proposals;
 mod replay;
 mod standings;
 mod writer;
 
+pub use patterns::{Loaded, Mended, PatternBatch, Written};
 pub use proposals::{Decided, Decisions, Kept};
 use writer::{Job, Op, Outcome, Waiting, write_all};
 

@@ -4,6 +4,7 @@ use super::*;
 
 mod disk;
 mod log;
+mod patterns;
 mod preferences;
 mod proposals;
 

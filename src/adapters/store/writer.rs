@@ -8,6 +8,7 @@ use redb::Database;
 use tokio::sync::oneshot;
 
 use super::log::Log;
+use super::patterns::{Mended, PatternBatch, Patterns, Written};
 use super::preferences::{Observation, Preferences, Taken};
 use super::proposals::{Placed, Proposals, Row};
 use super::replay::Window;
@@ -29,6 +30,8 @@ pub(super) enum Op {
     Decide(Row),
     Prefer(Box<Observation>),
     Unprefer { subject: Subject, selection: Selection },
+    Patterns(PatternBatch),
+    MendPatterns,
     Flush,
 }
 
@@ -39,6 +42,8 @@ pub(super) enum Outcome {
     Stood,
     Placed(Placed),
     Preferred(Taken),
+    Patterns(Written),
+    Mended(Mended),
     Flushed,
 }
 
@@ -93,8 +98,11 @@ pub(super) fn write_all(
             && broken.get().is_none()
             && let Err(error) = floor.check()
         {
-            let is_growth =
-                |job: &Job| matches!(job.op, Op::Append { .. } | Op::Keep { .. } | Op::Prefer(_));
+            let is_growth = |job: &Job| match &job.op {
+                Op::Append { .. } | Op::Keep { .. } | Op::Prefer(_) => true,
+                Op::Patterns(batch) => batch.is_growth,
+                _ => false,
+            };
             let (refused, rest) = batch.into_iter().partition(is_growth);
             batch = rest;
             let refused: Vec<Job> = refused;
@@ -129,7 +137,8 @@ fn size(op: &Op) -> usize {
         Op::Append { json, .. } => json.len(),
         Op::Keep { row, .. } | Op::Decide(row) => row.json.len(),
         Op::Prefer(_) => PROFILE_BYTES,
-        Op::Record { .. } | Op::Stand(_) | Op::Unprefer { .. } | Op::Flush => 0,
+        Op::Patterns(batch) => batch.bytes,
+        Op::Record { .. } | Op::Stand(_) | Op::MendPatterns | Op::Unprefer { .. } | Op::Flush => 0,
     }
 }
 
@@ -141,7 +150,8 @@ fn write<'a>(
     let mut outcomes = Vec::new();
     {
         // Opening a table costs as much as writing a row.
-        let (mut log, mut window, mut proposals, mut preferences) = (None, None, None, None);
+        let (mut log, mut window, mut proposals) = (None, None, None);
+        let (mut patterns, mut preferences) = (None, None);
         let mut closed = None;
         for op in ops {
             outcomes.push(match op {
@@ -176,6 +186,14 @@ fn write<'a>(
                 Op::Unprefer { subject, selection } => {
                     let preferences = or_open(&mut preferences, || Preferences::open(&write))?;
                     Outcome::Preferred(preferences.forget(subject, selection)?)
+                }
+                Op::Patterns(batch) => {
+                    let patterns = or_open(&mut patterns, || Patterns::open(&write))?;
+                    Outcome::Patterns(patterns.write(batch)?)
+                }
+                Op::MendPatterns => {
+                    let patterns = or_open(&mut patterns, || Patterns::open(&write))?;
+                    Outcome::Mended(patterns.mend()?)
                 }
                 Op::Flush => Outcome::Flushed,
             });
