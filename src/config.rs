@@ -15,6 +15,7 @@ mod environment;
 mod http;
 mod load;
 mod models;
+mod patterns;
 mod preferences;
 mod routing;
 mod servers;
@@ -26,6 +27,7 @@ pub use embedding::Embedding;
 pub use http::{Http, Rate};
 pub use load::{ConfigError, Flags, Source, Sources};
 pub use models::{Models, Secret};
+pub use patterns::Patterns;
 pub use preferences::Preferences;
 pub use routing::{Breaker, Hedge, Queue, Retry};
 pub use servers::{API_KEY_BYTES_MAX, ApiKey, ModelServer, ServerTier};
@@ -62,6 +64,8 @@ pub struct Config {
     pub inference: Inference,
     /// How texts get their vectors.
     pub embedding: Embedding,
+    /// What the node has learned.
+    pub patterns: Patterns,
     /// How people like to be answered.
     pub preferences: Preferences,
     /// The peer network.

@@ -58,6 +58,7 @@ pub mod messages {
     pub mod identity;
     pub mod inference_router;
     pub mod models;
+    pub mod pattern_memory;
     pub mod preferences;
     pub mod roster;
     pub mod supervisor;
@@ -75,6 +76,7 @@ pub mod actors {
     pub mod identity;
     pub mod inference_router;
     pub mod models;
+    pub mod pattern_memory;
     pub mod preferences;
 }
 

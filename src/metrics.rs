@@ -15,6 +15,7 @@ mod federation;
 mod gates;
 mod http;
 mod inference;
+mod patterns;
 mod preferences;
 mod process;
 mod proofs;
@@ -27,6 +28,7 @@ pub use gates::{GateLabels, GateMeter};
 pub use http::{AnswerLabels, HttpLabels};
 pub(crate) use inference::Work;
 pub use inference::{AnswerLabel, AttemptLabels, BackendLabel, InferenceMeter, TokenLabels};
+pub use patterns::PatternMeter;
 pub use preferences::{EffectLabel, PreferenceMeter};
 pub use process::{ProcessFigures, StoreFigures};
 pub use proofs::{AuditMeter, CheckLabel, EnvelopeMeter, NotMadeLabel, RecordLabel, RefusalLabels};
@@ -47,6 +49,7 @@ struct Inner {
     gates: gates::Families,
     http: http::Families,
     inference: inference::Families,
+    patterns: PatternMeter,
     preferences: PreferenceMeter,
     proofs: proofs::Families,
     routing: RoutingMeter,
@@ -74,6 +77,7 @@ impl Metrics {
         let http = http::Families::register(registry.sub_registry_with_prefix("http"));
         let inference =
             inference::Families::register(registry.sub_registry_with_prefix("inference"));
+        let patterns = PatternMeter::register(registry.sub_registry_with_prefix("pattern"));
         let preferences = preferences::register(&mut registry);
         let proofs = proofs::Families::register(&mut registry);
         let routing = RoutingMeter::register(registry.sub_registry_with_prefix("inference"));
@@ -88,6 +92,7 @@ impl Metrics {
             gates,
             http,
             inference,
+            patterns,
             preferences,
             proofs,
             routing,

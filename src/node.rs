@@ -13,7 +13,8 @@ use tracing::{info, warn};
 use crate::actors::backend::remote::RemoteBackend;
 use crate::actors::inference_router::{self, Backend, InferenceRouter};
 use crate::actors::{
-    audit, backend, consensus, envelope, gate_chain, gossip, identity, models, preferences,
+    audit, backend, consensus, envelope, gate_chain, gossip, identity, models, pattern_memory,
+    preferences,
 };
 use crate::adapters::audit::{AuditLog, FileLimits};
 use crate::adapters::constitution_file::read;
@@ -47,6 +48,7 @@ pub use start_error::StartError;
 mod door;
 mod embedder;
 mod keys;
+mod patterns;
 mod plan;
 mod start_error;
 
@@ -157,14 +159,14 @@ async fn assemble<T>(
     drain: Duration,
     open: impl FnOnce(&Plan<'_>, &Roster, &Metrics) -> (Option<ChildSpec>, T),
 ) -> Result<(Embedded, T), StartError> {
-    let Ground { lock, keystore, constitution, servers, .. } = ground;
+    let Ground { lock, keystore, constitution, servers, embedder } = ground;
     let (data_dir, file) = (config.node.data_dir.clone(), config.gates.constitution.clone());
     let store = Arc::new(Store::open(&data_dir, config.store.free_bytes_min)?);
 
     let metrics = watched(config, &store);
     let events = Events::new(metrics.events_missed());
     events.announce([Topic::Actors, Topic::Inference, Topic::Envelopes]);
-    events.announce([Topic::Federation, Topic::Consensus, Topic::Models]);
+    events.announce([Topic::Federation, Topic::Consensus, Topic::Models, Topic::Patterns]);
     let plan = Plan::new(&config.supervisor, drain, &metrics, &events);
     let supervisor = Root::address(&metrics);
 
@@ -228,6 +230,13 @@ async fn assemble<T>(
         meter: metrics.federation(),
     };
     let (consensus_child, consensus) = plan.actor(consensus::NAME, move || decider.clone());
+    let memory = pattern_memory::PatternMemory {
+        keeper: patterns::keeper(&config.patterns, &store, &embedder, &events, &metrics),
+        identity: identity.clone(),
+        consensus: consensus.clone(),
+        now_ms: clock::now_ms,
+    };
+    let (memory_child, pattern_memory) = plan.actor(pattern_memory::NAME, move || memory.clone());
     let keeper = models::Models::from_config(config, events.clone())?;
     let (models_child, models) = plan.actor(models::NAME, move || keeper.clone());
     let learner = preferences::Preferences::from_config(&config.preferences, &store, &metrics);
@@ -253,6 +262,7 @@ async fn assemble<T>(
         consensus,
         models,
         preferences,
+        pattern_memory,
         events: events.clone(),
     };
     let mut children = vec![
@@ -262,6 +272,7 @@ async fn assemble<T>(
         inference_child,
         gossip_child,
         consensus_child,
+        memory_child,
         models_child,
         preferences_child,
         audit_child,

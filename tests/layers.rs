@@ -175,6 +175,7 @@ fn nobody_calls_back_whoever_calls_them() {
     assert_eq!(called("envelope"), ["gate_chain", "identity"]);
     assert_eq!(called("inference_router"), ["backend", "envelope", "gate_chain"]);
     assert_eq!(called("consensus"), ["gate_chain", "identity"]);
+    assert_eq!(called("pattern_memory"), ["consensus", "identity"]);
     assert!(called("http").contains(&"supervisor"), "{calls:?}");
     // A supervisor asks those below it, from a task; a tree has no cycles.
     assert!(calls.get_mut("supervisor").unwrap().remove("supervisor"));

@@ -30,6 +30,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Bad> {
     telemetry(config)?;
     within("preferences.subjects_max", config.preferences.subjects_max, 1..=1_000_000)?;
     within("preferences.custom_max", config.preferences.custom_max, 0..=1024)?;
+    patterns(config)?;
     within("store.free_bytes_min", config.store.free_bytes_min, 0..=1 << 50)?;
     if config.node.data_dir.as_os_str().is_empty() {
         return Err(bad("node.data_dir", "is empty"));
@@ -94,6 +95,17 @@ fn ws(config: &Config) -> Result<(), Bad> {
         return Err(bad("ws.silent_seconds", reason));
     }
     Ok(())
+}
+
+fn patterns(config: &Config) -> Result<(), Bad> {
+    let patterns = &config.patterns;
+    // Each takes kilobytes of memory.
+    let patterns_range = 1..=10_000_000;
+    within("patterns.patterns_max", patterns.patterns_max, patterns_range.clone())?;
+    within("patterns.source_patterns_max", patterns.source_patterns_max, patterns_range)?;
+    let bytes_range = 1 << 20..=1 << 40;
+    within("patterns.bytes_max", patterns.bytes_max, bytes_range.clone())?;
+    within("patterns.source_bytes_max", patterns.source_bytes_max, bytes_range)
 }
 
 fn supervisor(config: &Config) -> Result<(), Bad> {

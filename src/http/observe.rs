@@ -152,6 +152,7 @@ fn method(method: &Method) -> &'static str {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
         Method::POST => "POST",
+        Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
@@ -255,6 +256,7 @@ mod tests {
                 consensus: nobody(&metrics),
                 models: nobody(&metrics),
                 preferences: nobody(&metrics),
+                pattern_memory: nobody(&metrics),
                 events: Events::new(metrics.events_missed()),
             },
             metrics,

@@ -13,6 +13,7 @@ use crate::domain::gossip::Mode;
 use crate::domain::model_store::ModelName;
 use crate::domain::model_store::listing::Verified;
 use crate::domain::model_store::pulls::PullInfo;
+use crate::domain::score::Score;
 use crate::messages::addr::ActorName;
 
 /// Events of a topic that a slow subscriber may be behind before it loses the oldest. An event is
@@ -78,6 +79,8 @@ pub enum Event {
     Consensus(ConsensusEvent),
     /// A model came, went or was looked at.
     Model(ModelEvent),
+    /// A pattern was learned, changed or let go.
+    Pattern(PatternEvent),
 }
 
 impl Event {
@@ -90,6 +93,7 @@ impl Event {
             Self::Federation(_) => Topic::Federation,
             Self::Consensus(_) => Topic::Consensus,
             Self::Model(_) => Topic::Models,
+            Self::Pattern(_) => Topic::Patterns,
         }
     }
 }
@@ -258,6 +262,56 @@ pub enum ModelEvent {
     Removed {
         /// What it was called.
         name: ModelName,
+    },
+}
+
+/// What became of a pattern. What it says is not told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum PatternEvent {
+    /// It is new.
+    Learned {
+        /// Its id, as text.
+        id: String,
+        /// Who taught it.
+        source: String,
+    },
+    /// It was said again, in the same words or others: further evidence for it.
+    Merged {
+        /// Its id, as text.
+        id: String,
+        /// How often it was said by now.
+        evidence: u64,
+    },
+    /// Somebody spoke for it or against it.
+    Feedback {
+        /// Its id, as text.
+        id: String,
+        /// Whether for it.
+        positive: bool,
+        /// How sure the node is of it now.
+        confidence: Score,
+    },
+    /// It was forgotten, because somebody said so.
+    Forgotten {
+        /// Its id, as text.
+        id: String,
+    },
+    /// It was let go to make room.
+    Evicted {
+        /// Its id, as text.
+        id: String,
+    },
+    /// A decision elevated it.
+    Elevated {
+        /// Its id, as text.
+        id: String,
+        /// What was decided.
+        proposal_id: String,
+        /// The number of the decision.
+        height: u64,
+        /// `solo` if this node decided it alone.
+        mode: &'static str,
     },
 }
 

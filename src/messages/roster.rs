@@ -10,6 +10,7 @@ use crate::messages::gossip::GossipMsg;
 use crate::messages::identity::IdentityMsg;
 use crate::messages::inference_router::InferenceMsg;
 use crate::messages::models::ModelsMsg;
+use crate::messages::pattern_memory::PatternMemoryMsg;
 use crate::messages::preferences::PreferencesMsg;
 use crate::messages::supervisor::SupervisorMsg;
 
@@ -34,6 +35,8 @@ pub struct Roster {
     pub consensus: Addr<ConsensusMsg>,
     /// Keeper of the models on disk.
     pub models: Addr<ModelsMsg>,
+    /// Keeper of what was learned.
+    pub pattern_memory: Addr<PatternMemoryMsg>,
     /// Who knows how people like to be answered.
     pub preferences: Addr<PreferencesMsg>,
     /// What happens in the node.

@@ -6,7 +6,7 @@ use crate::actor::Actor;
 use crate::actors::backend::remote::RemoteBackend;
 use crate::actors::{
     audit, backend, consensus, envelope, gate_chain, gossip, http, identity, inference_router,
-    models, preferences,
+    models, pattern_memory, preferences,
 };
 use crate::config::{self, Config, Ws};
 use crate::domain::inference::request;
@@ -31,6 +31,7 @@ const NAMES: &[&str] = &[
     inference_router::NAME,
     gossip::NAME,
     consensus::NAME,
+    pattern_memory::NAME,
     models::NAME,
     preferences::NAME,
     audit::NAME,
@@ -58,6 +59,8 @@ fn waiting_max(name: &str) -> usize {
         envelope::NAME => 256,
         // The same, of profiles.
         preferences::NAME => 256,
+        // 50 ms of grouped commits; recalls take up to 3 ms each, and as many come as HTTP serves.
+        pattern_memory::NAME => 256,
         // The same, of writes to another file.
         audit::NAME => 256,
         // As many requests as HTTP serves at once: those that wait, wait in turns for a backend.

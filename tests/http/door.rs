@@ -98,6 +98,7 @@ pub(crate) fn roster(metrics: &Metrics) -> Roster {
         consensus: nobody("consensus", metrics),
         models: nobody("models", metrics),
         preferences: nobody("preferences", metrics),
+        pattern_memory: nobody("pattern-memory", metrics),
         events: Events::new(metrics.events_missed()),
     }
 }
