@@ -148,6 +148,7 @@ pub mod http {
     pub mod openapi;
     pub mod origin;
     mod patient;
+    mod patterns;
     mod peers;
     mod preferences;
     pub mod rate;
@@ -179,6 +180,7 @@ pub mod cli {
     mod manual;
     mod models;
     pub mod passphrase;
+    mod patterns;
     mod preferences;
     mod printable;
     mod replay;

@@ -12,6 +12,7 @@ use crate::cli::generate::GenerateArgs;
 use crate::cli::identity::parse_node_id;
 use crate::cli::manual::{CompletionsArgs, ManArgs};
 use crate::cli::models::ModelsArgs;
+use crate::cli::patterns::PatternsCommand;
 use crate::cli::preferences::PreferencesCommand;
 use crate::domain::fault::Fault;
 use crate::domain::id::NodeId;
@@ -94,6 +95,9 @@ pub(super) enum Command {
     /// Make, change and guard keys, sign and verify
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// Teach the node patterns, recall them by meaning, judge and elevate them
+    #[command(subcommand)]
+    Patterns(PatternsCommand),
     /// Show what the node knows of others, propose patterns, check decisions
     #[command(subcommand)]
     Federation(FederationCommand),
@@ -445,6 +449,9 @@ mod tests {
             &["bizra", "preferences", "observe", "ann", "tone", "x"],
             &["bizra", "preferences", "forget", "ann", "--key", "editor"],
             &["bizra", "preferences", "list", "ann", "--after", "bob"],
+            &["bizra", "patterns", "feedback", "pat_1"],
+            &["bizra", "patterns", "feedback", "pat_1", "--positive", "--negative"],
+            &["bizra", "patterns", "recall"],
             &["bizra", "identity", "encrypt", "--passphrase", "correct horse"],
         ] {
             let error = BizraArgs::try_parse_from(args).unwrap_err();

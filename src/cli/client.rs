@@ -114,6 +114,14 @@ impl Client {
         success(self.send(Method::POST, path, Some(body), wait).await?)
     }
 
+    /// Removes a resource.
+    ///
+    /// # Errors
+    /// When nobody answers, or not with success.
+    pub async fn delete(&self, path: &[&str]) -> Result<Value, CliError> {
+        success(self.send(Method::DELETE, path, None, ANSWER_WAIT).await?)
+    }
+
     /// Sends one request and takes any answer that a node can give.
     ///
     /// # Errors

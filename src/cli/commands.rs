@@ -16,7 +16,7 @@ use crate::cli::client::{CliError, Client, Target};
 use crate::cli::models::ModelsArgs;
 use crate::cli::{
     audit, constitution, doctor, envelope, federation, generate, identity, manual, models,
-    preferences, printable, replay, show, token,
+    patterns, preferences, printable, replay, show, token,
 };
 use crate::domain::fault::Fault;
 use crate::domain::inference::recorded::Asked;
@@ -79,6 +79,7 @@ async fn carry_out(command: Command, target: &Target, say: &mut Say<'_>) -> Resu
         Command::Gates(command) => gates(command, &target.client()?, say).await,
         Command::Constitution(command) => constitution(command, target, say).await,
         Command::Identity(command) => identity::run(command, target, say).await,
+        Command::Patterns(command) => patterns::run(command, &target.client()?, say).await,
         Command::Federation(command) => federation::run(command, target, say).await,
         Command::Preferences(command) => preferences::run(command, target, say).await,
         Command::Chaos(args) => drill(args, target, say).await,

@@ -23,6 +23,7 @@ use crate::http::router;
 use crate::messages::consensus::ConsensusMsg;
 use crate::messages::gossip::GossipMsg;
 use crate::messages::identity::IdentityMsg;
+use crate::messages::pattern_memory::PatternMemoryMsg;
 
 /// Entries of the list in one answer, unless more are asked for.
 pub(super) const PAGE_DEFAULT: usize = 50;
@@ -57,8 +58,10 @@ pub(super) struct Status {
     gossip_round: u64,
     /// The number of the last decision; 0 before the first.
     consensus_height: u64,
-    /// Patterns that a decision speaks for that is kept.
+    /// Patterns that the node holds.
     pattern_count: u64,
+    /// Patterns that a decision speaks for that is kept.
+    decided_count: u64,
     /// Proposals that wait for a decision.
     pending_count: u64,
     /// How many vote.
@@ -82,10 +85,11 @@ pub(super) async fn status(
     State(app): State<App>,
     Until(deadline): Until,
 ) -> Result<Json<Status>, ApiError> {
-    let (view, standing, active) = tokio::join!(
+    let (view, standing, active, patterns) = tokio::join!(
         app.roster.gossip.call(deadline, |reply| GossipMsg::View { reply }),
         app.roster.consensus.call(deadline, |reply| ConsensusMsg::Standing { reply }),
         app.roster.identity.call(deadline, |reply| IdentityMsg::Active { reply }),
+        app.roster.pattern_memory.call(deadline, |reply| PatternMemoryMsg::Count { reply }),
     );
     let (view, standing, active) = (view?, standing??, active?);
     Ok(Json(Status {
@@ -100,7 +104,8 @@ pub(super) async fn status(
         peer_list: view.peers,
         gossip_round: view.round,
         consensus_height: standing.height,
-        pattern_count: standing.patterns,
+        pattern_count: patterns?,
+        decided_count: standing.patterns,
         pending_count: standing.pending,
         validators: standing.validators,
         fault_tolerance: fault_tolerance(standing.validators),
@@ -211,6 +216,14 @@ pub(super) async fn propose(
     let proposal = Box::new(Proposal::new(draft)?);
     let ask = |reply| ConsensusMsg::Propose { proposal: proposal.clone(), reply };
     let record = app.roster.consensus.call(deadline, ask).await??;
+    Ok(Json(proposed(&record)?))
+}
+
+/// What became of a proposal.
+///
+/// # Errors
+/// 403 if the gates refused it.
+pub(super) fn proposed(record: &Record) -> Result<Proposed, ApiError> {
     let proposed = Proposed {
         proposal_id: record.id().to_string(),
         status: record.status(),
@@ -220,8 +233,8 @@ pub(super) async fn propose(
         height: record.height(),
     };
     match &record.outcome {
-        Outcome::Rejected { code, reason } => Err(refused(&record, code, reason, &proposed)),
-        Outcome::Pending | Outcome::Committed(_) | Outcome::Expired => Ok(Json(proposed)),
+        Outcome::Rejected { code, reason } => Err(refused(record, code, reason, &proposed)),
+        Outcome::Pending | Outcome::Committed(_) | Outcome::Expired => Ok(proposed),
     }
 }
 

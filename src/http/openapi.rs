@@ -21,7 +21,7 @@ use crate::http::models as store;
 use crate::http::router::ROUTES;
 use crate::http::{
     actors, backends, constitution, docs, envelope, federation, gates, health, identity, inference,
-    metrics, openai, preferences, status, token, ws,
+    metrics, openai, patterns, preferences, status, token, ws,
 };
 
 /// Every operation. One that is missing here fails `tests/openapi.rs`.
@@ -83,6 +83,18 @@ use crate::http::{
         preferences::list,
         preferences::forget,
         preferences::apply,
+        patterns::learn,
+        patterns::list,
+        patterns::batch,
+        patterns::recall,
+        patterns::stats,
+        patterns::find,
+        patterns::forget,
+        patterns::feedback,
+        patterns::sign,
+        patterns::pin,
+        patterns::unpin,
+        patterns::elevate,
         token::rotate,
         ws::socket,
     )
@@ -100,6 +112,7 @@ const TAGS: &[(&str, &str)] = &[
     ("inference", "Prompts and their answers."),
     ("models", "Models that the node holds."),
     ("preferences", "How people like to be answered."),
+    ("patterns", "What the node has learned, found by meaning."),
     ("pci", "Envelopes, which prove, and gates, which judge."),
     ("v1", "The interface of OpenAI clients."),
 ];

@@ -175,7 +175,7 @@ impl Caller {
         }
         let mut headers = HeaderMap::new();
         for (name, value) in [
-            (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+            (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"),
             (ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_FIELDS),
             (ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE_S),
             (VARY, "access-control-request-method, access-control-request-headers"),

@@ -14,7 +14,7 @@ use crate::http::observe::observe;
 use crate::http::server::Peer;
 use crate::http::{
     actors, audit, backends, body, constitution, docs, envelope, federation, gates, health,
-    identity, inference, metrics, models, openai, preferences, status, token, ws,
+    identity, inference, metrics, models, openai, patterns, preferences, status, token, ws,
 };
 use crate::messages::addr::Deadline;
 
@@ -70,11 +70,21 @@ pub(super) const PREFERENCES_OF: &str = "/api/v1/preferences/of/{subject}";
 pub(super) const PREFERENCES_APPLY: &str = "/api/v1/preferences/apply";
 pub(super) const PREFERENCES_OBSERVE: &str = "/api/v1/preferences/observe";
 pub(super) const PREFERENCES_FORGET: &str = "/api/v1/preferences/forget";
+pub(super) const PATTERNS: &str = "/api/v1/patterns";
+pub(super) const PATTERNS_BATCH: &str = "/api/v1/patterns/batch";
+pub(super) const PATTERNS_RECALL: &str = "/api/v1/patterns/recall";
+pub(super) const PATTERNS_STATS: &str = "/api/v1/patterns/stats";
+pub(super) const PATTERN: &str = "/api/v1/patterns/{id}";
+pub(super) const PATTERN_FEEDBACK: &str = "/api/v1/patterns/{id}/feedback";
+pub(super) const PATTERN_FEEDBACK_SIGN: &str = "/api/v1/patterns/{id}/feedback/sign";
+pub(super) const PATTERN_PIN: &str = "/api/v1/patterns/{id}/pin";
+pub(super) const PATTERN_UNPIN: &str = "/api/v1/patterns/{id}/unpin";
+pub(super) const PATTERN_ELEVATE: &str = "/api/v1/patterns/{id}/elevate";
 pub(super) const TOKEN_ROTATE: &str = "/api/v1/token/rotate";
 pub(super) const ACTOR_STOP: &str = "/api/v1/actors/{name}/stop";
 
 /// Every path pattern, with its class: the labels of metrics, and what the tests go through.
-pub const ROUTES: [(&str, Class); 50] = [
+pub const ROUTES: [(&str, Class); 60] = [
     (HEALTH, Class::Open),
     (LIVE, Class::Open),
     (READY, Class::Open),
@@ -110,6 +120,14 @@ pub const ROUTES: [(&str, Class); 50] = [
     (OPENAI_EMBEDDINGS, Class::Act),
     (PREFERENCES_OBSERVE, Class::Act),
     (PREFERENCES_FORGET, Class::Act),
+    (PATTERNS, Class::Act),
+    (PATTERNS_BATCH, Class::Act),
+    (PATTERNS_RECALL, Class::Act),
+    (PATTERNS_STATS, Class::Act),
+    (PATTERN, Class::Act),
+    (PATTERN_FEEDBACK, Class::Act),
+    (PATTERN_PIN, Class::Act),
+    (PATTERN_UNPIN, Class::Act),
     (WS, Class::Act),
     (IDENTITY_GENERATE, Class::Privileged),
     (IDENTITY_ACTIVATE, Class::Privileged),
@@ -117,6 +135,8 @@ pub const ROUTES: [(&str, Class); 50] = [
     (IDENTITY_SIGN, Class::Privileged),
     (ENVELOPE_CREATE, Class::Privileged),
     (PROPOSE, Class::Privileged),
+    (PATTERN_ELEVATE, Class::Privileged),
+    (PATTERN_FEEDBACK_SIGN, Class::Privileged),
     (CONSTITUTION_RELOAD, Class::Privileged),
     (ENVELOPES, Class::Privileged),
     (STORE_PULL, Class::Privileged),
@@ -197,6 +217,14 @@ fn act() -> Router<App> {
         .route(OPENAI_EMBEDDINGS, post(openai::embeddings::create))
         .route(PREFERENCES_OBSERVE, post(preferences::observe))
         .route(PREFERENCES_FORGET, post(preferences::forget))
+        .route(PATTERNS, get(patterns::list).post(patterns::learn))
+        .route(PATTERNS_BATCH, post(patterns::batch))
+        .route(PATTERNS_RECALL, post(patterns::recall))
+        .route(PATTERNS_STATS, get(patterns::stats))
+        .route(PATTERN, get(patterns::find).delete(patterns::forget))
+        .route(PATTERN_FEEDBACK, post(patterns::feedback))
+        .route(PATTERN_PIN, post(patterns::pin))
+        .route(PATTERN_UNPIN, post(patterns::unpin))
 }
 
 fn privileged() -> Router<App> {
@@ -207,6 +235,8 @@ fn privileged() -> Router<App> {
         .route(IDENTITY_SIGN, post(identity::sign))
         .route(ENVELOPE_CREATE, post(envelope::create))
         .route(PROPOSE, post(federation::propose))
+        .route(PATTERN_ELEVATE, post(patterns::elevate))
+        .route(PATTERN_FEEDBACK_SIGN, post(patterns::sign))
         .route(CONSTITUTION_RELOAD, post(constitution::reload))
         .route(ENVELOPES, get(envelope::log))
         .route(STORE_PULL, post(models::pull))

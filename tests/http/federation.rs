@@ -45,6 +45,7 @@ async fn a_node_that_is_alone_tells_it_in_the_words_of_every_client() {
         "gossip_round": 0,
         "consensus_height": 0,
         "pattern_count": 0,
+        "decided_count": 0,
         "pending_count": 0,
         "validators": 1,
         "fault_tolerance": 0,
@@ -83,7 +84,7 @@ async fn a_proposal_is_followed_to_its_certificate() {
     let record = Record::from_json(&found).unwrap();
     record.verify().unwrap();
     let status = node.get("federation/status").await;
-    assert_eq!((&status["consensus_height"], &status["pattern_count"]), (&json!(1), &json!(1)));
+    assert_eq!((&status["consensus_height"], &status["decided_count"]), (&json!(1), &json!(1)));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod limits;
 mod live;
 mod matrix;
 mod openai;
+mod patterns;
 mod preferences;
 mod refusals;
 mod resources;

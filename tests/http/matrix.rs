@@ -162,7 +162,7 @@ async fn only_a_configured_page_is_told_what_it_may_send() {
                 assert_eq!(told.is_some(), is_told, "{class} {path} {origin}");
                 if is_told {
                     assert_eq!(answer.status, 200);
-                    assert_eq!(answer.headers["access-control-allow-methods"], "GET, POST");
+                    assert_eq!(answer.headers["access-control-allow-methods"], "GET, POST, DELETE");
                     let may_send: Vec<_> = told.unwrap().to_str().unwrap().split(", ").collect();
                     // The last is one of those that OpenAI's client for browsers always sends.
                     for field in ["authorization", "content-type", "x-stainless-lang"] {

@@ -9,9 +9,11 @@ use bizra_omega::actors::envelope::{self, Envelope};
 use bizra_omega::actors::gate_chain::{self, GateChain};
 use bizra_omega::actors::gossip::{self, Gossip};
 use bizra_omega::actors::identity::{self, Identity};
+use bizra_omega::actors::pattern_memory::{self, Keeper, Parts, PatternMemory};
 use bizra_omega::adapters::keystore::Keystore;
 use bizra_omega::adapters::store::Store;
 use bizra_omega::domain::constitution::Constitution;
+use bizra_omega::domain::embedding::ngram::NgramEmbedder;
 use bizra_omega::domain::federation::Bounds;
 use bizra_omega::domain::replay::ReplayLimits;
 use bizra_omega::domain::restart::Strategy;
@@ -64,6 +66,24 @@ pub(crate) async fn node() -> Node {
         ChildSpec::actor(consensus::NAME, permanent(), SECOND, 64, metrics, move || {
             decider.clone()
         });
+    let memory = PatternMemory {
+        keeper: Arc::new(Keeper::new(Parts {
+            store: store.clone(),
+            embedder: Arc::new(NgramEmbedder::default()),
+            bounds: bizra_omega::domain::pattern::Bounds::default(),
+            computing_max: 2,
+            now_ms: bizra_omega::clock::now_ms,
+            events: events.clone(),
+            meter: metrics.patterns(),
+        })),
+        identity: identity.clone(),
+        consensus: consensus.clone(),
+        now_ms: bizra_omega::clock::now_ms,
+    };
+    let (memory_child, pattern_memory) =
+        ChildSpec::actor(pattern_memory::NAME, permanent(), SECOND, 64, metrics, move || {
+            memory.clone()
+        });
     let meter = metrics.envelopes();
     let (envelope_child, envelope) =
         ChildSpec::actor(envelope::NAME, permanent(), SECOND, 64, metrics, move || Envelope {
@@ -82,8 +102,15 @@ pub(crate) async fn node() -> Node {
     roster.gate_chain = gate_chain;
     roster.gossip = gossip;
     roster.consensus = consensus;
-    let children =
-        vec![identity_child, gate_chain_child, envelope_child, gossip_child, consensus_child];
+    roster.pattern_memory = pattern_memory;
+    let children = vec![
+        identity_child,
+        gate_chain_child,
+        envelope_child,
+        gossip_child,
+        consensus_child,
+        memory_child,
+    ];
     let root = Root::start(roster.supervisor.clone(), settings.clone(), children).await.unwrap();
     let door = door_over(roster, settings.metrics, Mode::Local, Limits::default());
     Node { door, root, _data_dir: data_dir }

@@ -77,6 +77,14 @@ impl Client {
             .await
     }
 
+    /// Removes something; nothing if no answer came.
+    pub(crate) async fn delete(&self, path: &str) -> Option<(u16, Value)> {
+        let request = self.http.delete(format!("{}{path}", self.base)).bearer_auth(&self.token);
+        let response = request.send().await.ok()?;
+        let status = response.status().as_u16();
+        Some((status, serde_json::from_str(&response.text().await.ok()?).ok()?))
+    }
+
     /// A signed envelope around `payload`.
     pub(crate) async fn envelope(&self, payload: Value) -> (u16, Value) {
         self.post("/pci/envelope/create", &json!({ "payload": payload })).await

@@ -4,6 +4,7 @@
 mod house;
 #[path = "../live/mod.rs"]
 mod live;
+mod patterns;
 #[path = "../python/mod.rs"]
 mod python;
 #[path = "../support/random.rs"]
@@ -176,6 +177,8 @@ async fn by_requests(moves: &mut Moves<'_>) {
         let consume = client.post("/pci/envelope/verify?consume=true", &envelope["envelope"]);
         moves.by(&[series], consume).await;
     }
+
+    patterns::by_patterns(moves).await;
 
     let proposal = json!({
         "pattern_id": "pat_1", "pattern_embedding": [0.5], "source_node": "ab".repeat(16),

@@ -1,8 +1,11 @@
-//! Pattern memory: the actor under a supervisor, killed at random.
+//! Pattern memory: the actor under a supervisor, and a node as a process, killed at random.
 
 mod actor;
 mod elevation;
 mod house;
+#[path = "../live/mod.rs"]
+mod live;
+mod process;
 #[path = "../support/random.rs"]
 mod random;
 #[path = "../support/mod.rs"]

@@ -8,13 +8,16 @@ use crate::domain::federation::{
     self, CONTENT_BYTES_MAX, DIMENSIONS_MAX, PATTERN_ID_CHARS_MAX, elevation_min,
 };
 use crate::domain::inference::request::{MODEL_CHARS_MAX, SEED_MAX};
+use crate::domain::json::INTEGER_MAX;
+use crate::domain::pattern;
 use crate::domain::preference::PAGE_MAX as SUBJECTS_MAX;
 use crate::http::envelope::PAGE_DEFAULT;
 use crate::http::federation::PAGE_DEFAULT as PROPOSALS_DEFAULT;
 use crate::http::gates::SOURCES_MAX;
 use crate::http::limits::Limits;
+use crate::http::patterns::{PAGE_DEFAULT as PATTERNS_DEFAULT, RECALL_DEFAULT};
 use crate::http::preferences::PAGE_DEFAULT as SUBJECTS_DEFAULT;
-use crate::http::router::{PREFERENCES, PROPOSALS};
+use crate::http::router::{PATTERNS, PREFERENCES, PROPOSALS};
 
 /// Writes them. Where each belongs is a JSON pointer (RFC 6901) to what must be there: one that leads
 /// nowhere fails a test.
@@ -74,6 +77,27 @@ fn all(limits: &Limits) -> Vec<Bound> {
         ("ProposeRequest", "pattern_embedding", "maxItems", json!(DIMENSIONS_MAX)),
         ("ProposeRequest", "confidence", "minimum", json!(elevation_min())),
         ("ProposeRequest", "content", "maxLength", json!(CONTENT_BYTES_MAX)),
+        ("PatternLesson", "content", "maxLength", json!(pattern::CONTENT_BYTES_MAX)),
+        ("PatternLesson", "tags", "maxItems", json!(pattern::TAGS_MAX)),
+        ("PatternLesson", "embedding", "maxItems", json!(pattern::DIMENSIONS_MAX)),
+        ("PatternBatch", "patterns", "maxItems", json!(pattern::BATCH_MAX)),
+        ("PatternRecallRequest", "query", "maxLength", json!(pattern::CONTENT_BYTES_MAX)),
+        ("PatternRecallRequest", "embedding", "maxItems", json!(pattern::DIMENSIONS_MAX)),
+        ("PatternRecallRequest", "limit", "maximum", json!(pattern::RECALL_MAX)),
+        ("PatternRecallRequest", "limit", "default", json!(RECALL_DEFAULT)),
+        (
+            "PatternRecallRequest",
+            "min_similarity",
+            "default",
+            json!(f64::from(pattern::SIMILARITY_DEFAULT)),
+        ),
+        ("PatternRecallRequest", "tags", "maxItems", json!(pattern::TAGS_MAX)),
+        ("Embedder", "name", "maxLength", json!(pattern::EMBEDDER_CHARS_MAX)),
+        ("Embedder", "dimension", "maximum", json!(pattern::DIMENSIONS_MAX)),
+        ("FeedbackSignature", "number", "maximum", json!(INTEGER_MAX)),
+        ("FeedbackSignRequest", "number", "maximum", json!(INTEGER_MAX)),
+        (PATTERNS, "get/parameters/0", "maximum", json!(pattern::PAGE_MAX)),
+        (PATTERNS, "get/parameters/0", "default", json!(PATTERNS_DEFAULT)),
         (PROPOSALS, "get/parameters/0", "maximum", json!(federation::PAGE_MAX)),
         (PROPOSALS, "get/parameters/0", "default", json!(PROPOSALS_DEFAULT)),
         (PREFERENCES, "get/parameters/0", "maximum", json!(SUBJECTS_MAX)),

@@ -21,6 +21,7 @@ use crate::domain::inference::request::{STOP_CHARS_MAX, STOP_STRINGS_MAX};
 use crate::domain::inference::{FinishReason, Tier};
 use crate::domain::json::INTEGER_MAX;
 use crate::domain::model_store::Presence;
+use crate::domain::pattern::{SOURCE_CHARS_MAX, TAG_CHARS_MAX};
 use crate::domain::preference::{Effect, Kind, SUBJECT_CHARS_MAX};
 use crate::domain::profile::{Gate, Profile};
 use crate::domain::reject::RejectCode;
@@ -70,6 +71,25 @@ forms! {
     ProposalIdText: text()
         .pattern(Some("^prop_[0-9a-f]{64}$"))
         .examples(["prop_79b5562e8fe654f94078b112e8a98ba7901f853ae695bed7e0e3910bad049664"]);
+    /// Id of a pattern: pat_ and 32 lower-case hex digits, the digest of what it says.
+    PatternIdText: text()
+        .pattern(Some("^pat_[0-9a-f]{32}$"))
+        .examples(["pat_79b5562e8fe654f94078b112e8a98ba7"]);
+    /// What a pattern is about.
+    TagText: text()
+        .min_length(Some(1))
+        .max_length(Some(TAG_CHARS_MAX))
+        .pattern(Some(NO_CONTROLS))
+        .examples(["style"]);
+    /// Who teaches a pattern: a name, such as the id of a node.
+    SourceText: text()
+        .pattern(Some(format!("^[A-Za-z0-9._:-]{{1,{SOURCE_CHARS_MAX}}}$")))
+        .examples(["laptop"]);
+    /// Cosine of two embeddings, -1 to 1.
+    SimilarityNumber: number().minimum(Some(-1.0)).maximum(Some(1.0)).examples([json!(0.93)]);
+    /// What became of a lesson: it is a new pattern, known word for word, or further evidence for one
+    /// that is as good as the same; refused in a batch if there was no room for it.
+    LessonOutcomeName: one_of(["new", "known", "merged", "refused"]);
     /// How a node takes part in the federation. A node that is solo is alone.
     ModeName: one_of([Mode::Solo.as_str()]);
     /// What became of a proposal.

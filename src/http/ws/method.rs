@@ -10,7 +10,7 @@ use crate::http::router::ROUTES;
 const BASE: &str = "/api/v1/";
 
 /// Operations that are read; the others are posted. A path that takes both is called by its verb.
-const READ: [&str; 14] = [
+const READ: [&str; 16] = [
     "health",
     "status",
     "metrics",
@@ -23,6 +23,8 @@ const READ: [&str; 14] = [
     "peers",
     "proposals",
     "preferences",
+    "patterns",
+    "stats",
     "{id}",
     "{subject}",
 ];
@@ -40,7 +42,8 @@ pub(super) struct Operation {
 
 impl Operation {
     /// The operation that `name` names: `POST /inference/tier`, or `inference.tier`. In the second
-    /// form a part of the path such as an actor's name is one of the parameters.
+    /// form a part of the path such as an actor's name is one of the parameters, and the verb may stand
+    /// at the end, which tells those of one path apart: `patterns.delete`.
     ///
     /// # Errors
     /// When there is none of this name, or it does not take such parameters.
@@ -55,6 +58,7 @@ impl Operation {
         let method = match verb {
             "GET" => Method::GET,
             "POST" => Method::POST,
+            "DELETE" => Method::DELETE,
             _ => return Err(unknown()),
         };
         let path = match path.strip_prefix('/') {
@@ -66,6 +70,12 @@ impl Operation {
     }
 
     fn of_words(name: &str, params: Option<Value>) -> Result<Self, ApiError> {
+        let (name, verb) = match name.rsplit_once('.') {
+            Some((name, "get")) => (name, Some(Method::GET)),
+            Some((name, "post")) => (name, Some(Method::POST)),
+            Some((name, "delete")) => (name, Some(Method::DELETE)),
+            _ => (name, None),
+        };
         let is_named = |path: &&str| words(path).is_some_and(|words| words == name);
         let named = ROUTES.iter().map(|(path, _)| *path).filter(is_named);
         // One of a kind and all of them may have the same name; a part that is given says which.
@@ -77,7 +87,8 @@ impl Operation {
         let pattern = named.max_by_key(|path| (has_part(path), part_of(path).is_none()));
         let pattern = pattern.ok_or_else(unknown)?;
         let last = pattern.rsplit('/').next().unwrap_or_default();
-        let method = if READ.contains(&last) { Method::GET } else { Method::POST };
+        let usual = if READ.contains(&last) { Method::GET } else { Method::POST };
+        let method = verb.unwrap_or(usual);
         let mut params = params;
         let mut path = String::new();
         for part in pattern.split('/').skip(1) {
@@ -87,7 +98,7 @@ impl Operation {
                 None => path.push_str(part),
             }
         }
-        if method == Method::GET && params.as_ref().is_some_and(is_empty) {
+        if method != Method::POST && params.as_ref().is_some_and(is_empty) {
             params = None;
         }
         Self::new(method, &path, params)
@@ -96,9 +107,9 @@ impl Operation {
     fn new(method: Method, path: &str, params: Option<Value>) -> Result<Self, ApiError> {
         let path = PathAndQuery::try_from(path).map_err(|_| unknown())?;
         let body = match (&method, params) {
-            (&Method::GET, None) => None,
-            (&Method::GET, Some(_)) => {
-                let error = "what is read takes its parameters in the path";
+            (&Method::GET | &Method::DELETE, None) => None,
+            (&Method::GET | &Method::DELETE, Some(_)) => {
+                let error = "what is read or removed takes its parameters in the path";
                 return Err(ApiError::invalid("INVALID_PARAMS", error).details("$.params"));
             }
             (_, params) => Some(params.unwrap_or_else(|| Value::Object(Map::new()))),
@@ -218,6 +229,18 @@ mod tests {
             (verb.as_str(), path.as_str()),
             ("POST", "/api/v1/models/pulls/pull_1_2/cancel")
         );
+        let id = format!("pat_{}", "0".repeat(32));
+        for (name, given, verb, path) in [
+            ("patterns", json!({}), "GET", "/api/v1/patterns".to_owned()),
+            ("patterns.post", json!({}), "POST", "/api/v1/patterns".to_owned()),
+            ("patterns", json!({ "id": id }), "GET", format!("/api/v1/patterns/{id}")),
+            ("patterns.delete", json!({ "id": id }), "DELETE", format!("/api/v1/patterns/{id}")),
+            ("patterns.pin", json!({ "id": id }), "POST", format!("/api/v1/patterns/{id}/pin")),
+            ("patterns.stats", json!({}), "GET", "/api/v1/patterns/stats".to_owned()),
+        ] {
+            let (found_verb, found_path, _) = found(name, Some(given));
+            assert_eq!((found_verb.as_str(), found_path), (verb, path), "{name}");
+        }
         for name in [json!("a/b"), json!(".."), json!(""), json!("a?b"), json!(1), json!("\u{e9}")]
         {
             let refused = Operation::find("actors.stop", Some(json!({ "name": name })));
@@ -234,6 +257,9 @@ mod tests {
             "inference",
             "Inference.tier",
             "inference.tier ",
+            "patterns.put",
+            "get",
+            ".get",
             "PUT /inference/tier",
             "POST inference/tier",
             "POST http://evil.example/",

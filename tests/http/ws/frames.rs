@@ -167,7 +167,8 @@ async fn what_is_no_method_is_an_error() {
     for (method, code) in [
         ("", "UNKNOWN_METHOD"),
         ("inference", "UNKNOWN_METHOD"),
-        ("DELETE /status", "UNKNOWN_METHOD"),
+        ("PATCH /status", "UNKNOWN_METHOD"),
+        ("DELETE /status", "METHOD_NOT_ALLOWED"),
         ("GET /nothing", "NOT_FOUND"),
         ("GET /ws", "NOT_FOUND"),
         ("GET /../livez", "NOT_FOUND"),
