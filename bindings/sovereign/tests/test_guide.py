@@ -8,6 +8,7 @@ on the port that the guide names.
 from __future__ import annotations
 
 import ast
+import asyncio
 import fcntl
 import hashlib
 import inspect
@@ -100,6 +101,12 @@ async def test_the_snippets_run_verbatim(
         monkeypatch.setenv(name, value)
     session, node = Session(), RustProcessManager(binary, api_port=port)
     assert await node.start(), node.last_error
+    # It serves as soon as it can, which may be before everything works.
+    async with RustAPIClient(node.base_url) as client:
+        end = time.monotonic() + 30
+        while not (await client.health_check()).is_healthy():
+            assert time.monotonic() < end, node.output[-5:]
+            await asyncio.sleep(0.05)
     printed: dict[str, str] = {}
     ran = 0
     try:
