@@ -98,6 +98,30 @@ async fn a_model_is_listed_pulled_verified_and_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_was_pulled_answers_without_a_restart() {
+    let (place, double) = (Place::new(), Double::serve(MODEL, []));
+    let (node, client) = start(&place, &double).await;
+    let prompt = json!({ "prompt": "The function", "model": "demo", "max_tokens": 2 });
+    let (status, refused) = client.post("/inference/generate", &prompt).await;
+    assert_eq!((status, &refused["code"]), (404, &json!("UNKNOWN_MODEL")), "{refused}");
+    let (_, pull) = client.post("/models/pull", &json!({ "name": "demo" })).await;
+    let pull = ended(&client, pull["id"].as_str().unwrap()).await;
+    assert_eq!(pull["state"], "done", "{pull}");
+
+    let (status, answer) = client.post("/inference/generate", &prompt).await;
+    assert_eq!((status, &answer["model"]), (200, &json!("demo")), "{answer}");
+    assert_eq!((&answer["tier"], &answer["degraded"]), (&json!("Edge"), &json!(false)));
+    let (_, listed) = client.get("/inference/models").await;
+    let listed = listed["models"].as_array().unwrap();
+    assert!(listed.iter().any(|model| model["name"] == "demo" && model["loaded"] == true));
+
+    // It is in use while it is in memory, and who removes it is told so.
+    let (status, refused) = client.post("/models/remove", &json!({ "name": "demo" })).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("MODEL_CONFLICT")), "{refused}");
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_done_has_its_status() {
     let double = Double::serve(MODEL, [Reply::Head(404, Vec::new())]);
     let place = Place::new();

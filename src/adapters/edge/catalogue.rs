@@ -90,6 +90,12 @@ impl Catalogue {
         self.named.first()
     }
 
+    /// The state of the folder `models`: another one when a file of it has come or gone.
+    pub fn folder(&self) -> Option<Stamp> {
+        let folder = self.data_dir.as_ref()?.join("models");
+        fs::metadata(folder).ok().map(|metadata| Stamp::of(&metadata))
+    }
+
     /// Looks at all of them; blocks for as long as that takes.
     #[must_use]
     pub fn look(&self) -> Vec<Seen> {

@@ -15,7 +15,8 @@ use crate::adapters::models::{Hold, hold};
 use crate::domain::inference::BackendError;
 use crate::domain::inference::resident::{NoRoom, Residents};
 
-/// What was seen of files counts for so long, unless a model is asked for that was not seen.
+/// What was seen of files counts for so long, unless their folder changes or a model is asked for that
+/// was not seen.
 const LOOK_PAUSE: Duration = Duration::from_secs(5);
 
 /// Names of what is not there make it look no more often than this.
@@ -36,6 +37,8 @@ pub(super) struct Shelf {
 struct State {
     seen: Arc<[Seen]>,
     seen_at: Option<Instant>,
+    /// The state of their folder then.
+    folder: Option<Stamp>,
     residents: Residents<Key>,
     loads: BTreeMap<Key, watch::Sender<Load>>,
     /// Keeps the files of models in memory from being removed from the model store.
@@ -100,6 +103,7 @@ impl Shelf {
         let state = State {
             seen: Arc::from([]),
             seen_at: None,
+            folder: None,
             residents: Residents::new(memory_bytes),
             loads: BTreeMap::new(),
             holds: BTreeMap::new(),
@@ -295,18 +299,23 @@ impl Shelf {
 
     /// What there is, looked at no longer than `pause` ago.
     async fn look(&self, pause: Duration) -> Arc<[Seen]> {
-        {
+        let known = {
             let state = self.state();
-            if state.seen_at.is_some_and(|at| at.elapsed() < pause) {
-                return Arc::clone(&state.seen);
-            }
-        }
+            let is_recent = state.seen_at.is_some_and(|at| at.elapsed() < pause);
+            is_recent.then_some(state.folder)
+        };
         let catalogue = Arc::clone(&self.catalogue);
-        let looked = tokio::task::spawn_blocking(move || catalogue.look()).await;
+        // The folder changes with every model that is pulled, imported or removed, which shows at once.
+        let looked = tokio::task::spawn_blocking(move || {
+            let folder = catalogue.folder();
+            (known != Some(folder)).then(|| (folder, catalogue.look()))
+        });
+        let looked = looked.await;
         let mut state = self.state();
-        if let Ok(seen) = looked {
+        if let Ok(Some((folder, seen))) = looked {
             state.seen = seen.into();
             state.seen_at = Some(Instant::now());
+            state.folder = folder;
             state.forget();
         }
         Arc::clone(&state.seen)
