@@ -19,6 +19,7 @@ use self::gates::GatesPort;
 use self::identity::IdentityPort;
 use self::inference::{InferencePort, StreamPort};
 use self::loops::Loops;
+use self::preferences::PreferencesPort;
 use self::running::Running;
 
 mod actors;
@@ -34,6 +35,7 @@ mod inference;
 mod input;
 mod lanes;
 mod loops;
+mod preferences;
 mod process;
 mod running;
 
@@ -47,6 +49,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<InferencePort>()?;
     module.add_class::<StreamPort>()?;
     module.add_class::<FederationPort>()?;
+    module.add_class::<PreferencesPort>()?;
     module.add_function(wrap_pyfunction!(start_node, module)?)?;
     module.add_function(wrap_pyfunction!(process::stop_all, module)?)
 }
@@ -90,6 +93,11 @@ impl NodePort {
     #[getter]
     fn federation(&self) -> FederationPort {
         FederationPort(self.0.clone())
+    }
+
+    #[getter]
+    fn preferences(&self) -> PreferencesPort {
+        PreferencesPort(self.0.clone())
     }
 
     /// Where its data is.

@@ -39,6 +39,7 @@ __all__ = [
     "NodeIdentity",
     "NodePort",
     "PCIEnvelope",
+    "PreferencesPort",
     "SNR_THRESHOLD",
     "StreamPort",
     "TaskComplexity",
@@ -558,6 +559,8 @@ class NodePort:
     @property
     def federation(self) -> FederationPort: ...
     @property
+    def preferences(self) -> PreferencesPort: ...
+    @property
     def data_dir(self) -> Path: ...
     @property
     def is_temporary(self) -> bool: ...
@@ -662,6 +665,31 @@ class FederationPort:
     def proposals(
         self, limit: int, after: Optional[str], timeout: Optional[float]
     ) -> Call[List[Dict[str, Any]]]: ...
+
+@final
+class PreferencesPort:
+    def observe(
+        self,
+        subject: str,
+        kind: str,
+        value: str,
+        key: Optional[str],
+        timeout: Optional[float],
+    ) -> Call[Dict[str, Any]]: ...
+    def forget(
+        self,
+        subject: str,
+        kind: Optional[str],
+        key: Optional[str],
+        timeout: Optional[float],
+    ) -> Call[int]: ...
+    def list(self, subject: str, timeout: Optional[float]) -> Call[List[Dict[str, Any]]]: ...
+    def subjects(
+        self, limit: int, after: Optional[str], timeout: Optional[float]
+    ) -> Call[List[Dict[str, Any]]]: ...
+    def apply(
+        self, subject: str, system: Optional[str], timeout: Optional[float]
+    ) -> Call[Optional[str]]: ...
 
 def start_node(
     values: Optional[str],

@@ -14,8 +14,9 @@ use pyo3::prelude::*;
 use super::answers::{Each, Json};
 use super::call::{Answer, Call};
 use super::failure::wrong;
-use super::input::{now_ms, owned, random};
+use super::input::{owned, random};
 use super::running::{Running, deadline};
+use crate::clock::now_ms;
 use crate::envelope::PCIEnvelope;
 use crate::error::{Error, Result};
 use crate::input::Data;
@@ -46,7 +47,7 @@ impl EnvelopesPort {
         timeout: Option<f64>,
     ) -> PyResult<Call> {
         let until = deadline(timeout, self.0.facts.usual)?;
-        let (id, timestamp_ms) = (EnvelopeId(random()?), now_ms()?);
+        let (id, timestamp_ms) = (EnvelopeId(random()?), now_ms());
         let (gates, addr) = (self.0.roster.gate_chain.clone(), self.0.roster.envelope.clone());
         Ok(self.0.begin(&self.0.lanes.envelopes, until, async move {
             // Here, where a long payload keeps nobody from the GIL.

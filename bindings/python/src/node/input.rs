@@ -68,10 +68,3 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
         .map_err(|error| Error::internal(format!("no random bytes: {error}")))?;
     Ok(bytes)
 }
-
-/// Milliseconds since the Unix epoch by the wall clock.
-pub(super) fn now_ms() -> Result<i64> {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let ms = since.ok().and_then(|since| i64::try_from(since.as_millis()).ok());
-    ms.ok_or_else(|| Error::internal("the clock stands before 1970"))
-}

@@ -23,6 +23,7 @@ pub(super) struct Lanes {
     pub(super) prompts: Arc<Semaphore>,
     pub(super) gossip: Arc<Semaphore>,
     pub(super) consensus: Arc<Semaphore>,
+    pub(super) preferences: Arc<Semaphore>,
     pub(super) supervisor: Arc<Semaphore>,
 }
 
@@ -40,6 +41,7 @@ impl Lanes {
             prompts: Arc::new(Semaphore::new(places)),
             gossip: half(&roster.gossip),
             consensus: half(&roster.consensus),
+            preferences: half(&roster.preferences),
             supervisor: half(&roster.supervisor),
         }
     }

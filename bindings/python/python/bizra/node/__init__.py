@@ -22,6 +22,7 @@ from bizra.node.inference import (
     Recommendation,
     Stream,
 )
+from bizra.node.preferences import Preference, Preferences
 
 __all__ = [
     "ActorInfo",
@@ -35,6 +36,8 @@ __all__ = [
     "Inference",
     "Model",
     "Node",
+    "Preference",
+    "Preferences",
     "Recommendation",
     "Stream",
 ]
@@ -117,6 +120,8 @@ class Node:
     inference: Inference
     #: Proposals and other nodes.
     federation: Federation
+    #: How people like to be answered.
+    preferences: Preferences
 
     def __init__(
         self,
@@ -145,6 +150,7 @@ class Node:
         self.envelopes = Envelopes(port.envelopes)
         self.inference = Inference(port.inference)
         self.federation = Federation(port.federation)
+        self.preferences = Preferences(port.preferences)
 
     @property
     def data_dir(self) -> str:
