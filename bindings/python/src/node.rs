@@ -19,6 +19,7 @@ use self::gates::GatesPort;
 use self::identity::IdentityPort;
 use self::inference::{InferencePort, StreamPort};
 use self::loops::Loops;
+use self::patterns::PatternsPort;
 use self::preferences::PreferencesPort;
 use self::running::Running;
 
@@ -35,6 +36,7 @@ mod inference;
 mod input;
 mod lanes;
 mod loops;
+mod patterns;
 mod preferences;
 mod process;
 mod running;
@@ -49,6 +51,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<InferencePort>()?;
     module.add_class::<StreamPort>()?;
     module.add_class::<FederationPort>()?;
+    module.add_class::<PatternsPort>()?;
     module.add_class::<PreferencesPort>()?;
     module.add_function(wrap_pyfunction!(start_node, module)?)?;
     module.add_function(wrap_pyfunction!(process::stop_all, module)?)
@@ -98,6 +101,11 @@ impl NodePort {
     #[getter]
     fn preferences(&self) -> PreferencesPort {
         PreferencesPort(self.0.clone())
+    }
+
+    #[getter]
+    fn patterns(&self) -> PatternsPort {
+        PatternsPort(self.0.clone())
     }
 
     /// Where its data is.

@@ -39,6 +39,7 @@ __all__ = [
     "NodeIdentity",
     "NodePort",
     "PCIEnvelope",
+    "PatternsPort",
     "PreferencesPort",
     "SNR_THRESHOLD",
     "StreamPort",
@@ -559,6 +560,8 @@ class NodePort:
     @property
     def federation(self) -> FederationPort: ...
     @property
+    def patterns(self) -> PatternsPort: ...
+    @property
     def preferences(self) -> PreferencesPort: ...
     @property
     def data_dir(self) -> Path: ...
@@ -690,6 +693,35 @@ class PreferencesPort:
     def apply(
         self, subject: str, system: Optional[str], timeout: Optional[float]
     ) -> Call[Optional[str]]: ...
+
+@final
+class PatternsPort:
+    def learn(
+        self, lessons: List[Dict[str, Any]], timeout: Optional[float]
+    ) -> Call[List[Dict[str, Any]]]: ...
+    def recall(
+        self, asked: Dict[str, Any], timeout: Optional[float]
+    ) -> Call[List[Dict[str, Any]]]: ...
+    def get(self, id: str, timeout: Optional[float]) -> Call[Optional[Dict[str, Any]]]: ...
+    def list(
+        self, limit: int, after: Optional[str], timeout: Optional[float]
+    ) -> Call[List[Dict[str, Any]]]: ...
+    def stats(self, timeout: Optional[float]) -> Call[Dict[str, Any]]: ...
+    def sign_feedback(
+        self, id: str, positive: bool, timeout: Optional[float]
+    ) -> Call[Tuple[str, int, str]]: ...
+    def feedback(
+        self,
+        id: str,
+        positive: bool,
+        signed: Optional[Tuple[str, int, str]],
+        timeout: Optional[float],
+    ) -> Call[Dict[str, Any]]: ...
+    def pin(
+        self, id: str, is_pinned: bool, timeout: Optional[float]
+    ) -> Call[Dict[str, Any]]: ...
+    def forget(self, id: str, timeout: Optional[float]) -> Call[None]: ...
+    def elevate(self, id: str, timeout: Optional[float]) -> Call[Dict[str, Any]]: ...
 
 def start_node(
     values: Optional[str],

@@ -119,7 +119,7 @@ impl FederationPort {
 }
 
 /// What became of a proposal; an error if the gates refused it.
-fn decided(record: &Record) -> Result<Json> {
+pub(super) fn decided(record: &Record) -> Result<Json> {
     let told = json!({
         "proposal_id": record.id().to_string(),
         "status": record.status(),

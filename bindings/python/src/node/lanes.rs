@@ -24,6 +24,7 @@ pub(super) struct Lanes {
     pub(super) gossip: Arc<Semaphore>,
     pub(super) consensus: Arc<Semaphore>,
     pub(super) preferences: Arc<Semaphore>,
+    pub(super) patterns: Arc<Semaphore>,
     pub(super) supervisor: Arc<Semaphore>,
 }
 
@@ -42,6 +43,7 @@ impl Lanes {
             gossip: half(&roster.gossip),
             consensus: half(&roster.consensus),
             preferences: half(&roster.preferences),
+            patterns: half(&roster.pattern_memory),
             supervisor: half(&roster.supervisor),
         }
     }

@@ -23,22 +23,29 @@ from bizra.node.inference import (
     Stream,
 )
 from bizra.node.preferences import Preference, Preferences
+from bizra.node.patterns import Embedder, Learned, Lesson, Pattern, Patterns, SignedFeedback
 
 __all__ = [
     "ActorInfo",
     "Answer",
     "Attempt",
+    "Embedder",
     "Envelopes",
     "Federation",
     "Gates",
     "Identity",
     "IdentityInfo",
     "Inference",
+    "Learned",
+    "Lesson",
     "Model",
     "Node",
+    "Pattern",
+    "Patterns",
     "Preference",
     "Preferences",
     "Recommendation",
+    "SignedFeedback",
     "Stream",
 ]
 
@@ -120,6 +127,8 @@ class Node:
     inference: Inference
     #: Proposals and other nodes.
     federation: Federation
+    #: What the node has learned.
+    patterns: Patterns
     #: How people like to be answered.
     preferences: Preferences
 
@@ -150,6 +159,7 @@ class Node:
         self.envelopes = Envelopes(port.envelopes)
         self.inference = Inference(port.inference)
         self.federation = Federation(port.federation)
+        self.patterns = Patterns(port.patterns)
         self.preferences = Preferences(port.preferences)
 
     @property

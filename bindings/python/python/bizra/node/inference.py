@@ -191,7 +191,8 @@ class Inference:
     ``temperature`` 0 (greedy) to 2, 0.7 unless told otherwise; ``top_p`` above 0 and up to 1;
     ``seed`` 0 to 2**53 - 1, makes the choice repeatable; ``stop`` is one text or up to 8, of at most
     64 characters, that end the answer; ``tier`` is edge, local or pool; ``model`` a name of
-    :meth:`models`.
+    :meth:`models`. What is known of somebody's preferences goes into ``system``, made by
+    ``node.preferences.apply``.
 
     Generating takes at most ``timeout`` seconds, ``http.generate_seconds`` (120) unless told
     otherwise, waiting for a turn included. Raises :class:`bizra.InvalidInput` for a value out of
