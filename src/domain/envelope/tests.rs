@@ -350,6 +350,22 @@ fn what_the_strict_reader_would_change_is_refused() {
 }
 
 #[test]
+fn a_form_is_read_without_being_believed() {
+    let read = |bytes: &[u8]| verify::read_form(bytes, false).map_err(|(code, _)| code);
+    let lie = changed_json(|json| json["payload"] = json!("another"));
+    assert_eq!(read(&lie).unwrap()["payload"], "another");
+    for (bytes, code) in [
+        (changed_json(|json| json["ttl"] = json!("60")), RejectCode::RejectSchema),
+        (changed_json(|json| json["more"] = json!(1)), RejectCode::RejectSchema),
+        (changed_json(|json| json["version"] = json!("1.0")), RejectCode::RejectVersion),
+        (b"{}".to_vec(), RejectCode::RejectMissingField),
+        (b"[]".to_vec(), RejectCode::RejectSchema),
+    ] {
+        assert_eq!(read(&bytes), Err(code));
+    }
+}
+
+#[test]
 fn exact_floats_seal_and_verify() {
     for float in ["0.9396554707778659", "0.20413183694220038", "5e-324", "0.96"] {
         let payload = crate::domain::json::parse(format!("{{\"x\":{float}}}").as_bytes()).unwrap();
