@@ -105,8 +105,13 @@ def rust_calls():
     if not program.exists():
         print(f"{program} is not built, so the rows of Rust are missing", file=sys.stderr)
         return {}
-    said = subprocess.run([program], check=True, capture_output=True, text=True).stdout
-    return {name: int(ns) / 1e9 for name, ns in (line.rsplit(" ", 1) for line in said.splitlines())}
+    best: dict = {}
+    # Not by turns with the others, so the better of two runs.
+    for _ in range(2):
+        said = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+        for name, ns in (line.rsplit(" ", 1) for line in said.splitlines()):
+            best[name] = min(int(ns) / 1e9, best.get(name, 1.0))
+    return best
 
 
 def shown(seconds):
