@@ -46,6 +46,7 @@ from bizra._native import (
     get_snr_threshold,
 )
 
+from bizra._gateway import InferenceGateway, InferenceResponse
 from bizra.node import Node
 
 # Results that used to be tuples: they unpack, and match patterns, as tuples do.
@@ -62,6 +63,8 @@ __all__ = [
     "GateReceipt",
     "GateRejected",
     "GateResult",
+    "InferenceGateway",
+    "InferenceResponse",
     "InternalError",
     "InvalidInput",
     "ModelSelector",
