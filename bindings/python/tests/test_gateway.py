@@ -1,6 +1,8 @@
 """The gateway: what is registered answers, behind gates and with proof, and nothing else does."""
 
+import gc
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -117,8 +119,17 @@ def test_a_closed_gateway_leaves_nothing_and_starts_again(gateway):
     gateway.register_gguf()
     gateway.infer("The function returns", max_tokens=2)
     folder = gateway._folder.name
+    assert os.path.exists(folder)
     gateway.close()
-    import os
-
     assert not os.path.exists(folder)
     assert gateway.infer("The function returns", max_tokens=2).text is not None
+
+
+def test_a_dropped_gateway_leaves_nothing():
+    gateway = bizra.InferenceGateway(IDENTITY)
+    gateway.register_gguf()
+    gateway.infer("The function returns", max_tokens=2)
+    folder = gateway._folder.name
+    del gateway
+    gc.collect()
+    assert not os.path.exists(folder)

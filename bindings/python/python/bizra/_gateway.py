@@ -177,6 +177,9 @@ class InferenceGateway:
     ) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def __repr__(self) -> str:
         return f"InferenceGateway(backends={len(self._backends)}, rust_native=True)"
 
