@@ -13,6 +13,8 @@ mod inference;
 mod input;
 mod ledger;
 mod node;
+mod pattern;
+mod preference;
 mod verdict;
 mod verification;
 
@@ -51,6 +53,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<inference::ModelTier>()?;
     module.add_class::<inference::TaskComplexity>()?;
     module.add_class::<ledger::ExperienceLedger>()?;
+    module.add_class::<preference::PreferenceTracker>()?;
+    module.add_class::<pattern::PatternMemory>()?;
+    module.add_class::<pattern::Recollection>()?;
     module.add_class::<verdict::GateResult>()?;
     module.add_class::<verification::Verification>()?;
     node::register(module)

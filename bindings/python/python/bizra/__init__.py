@@ -38,6 +38,9 @@ from bizra._native import (
     NodeId,
     NodeIdentity,
     PCIEnvelope,
+    PatternMemory,
+    PreferenceTracker,
+    Recollection,
     TaskComplexity,
     Verification,
     __version__,
@@ -51,6 +54,7 @@ from bizra.node import Node
 
 # Results that used to be tuples: they unpack, and match patterns, as tuples do.
 collections.abc.Sequence.register(GateResult)
+collections.abc.Sequence.register(Recollection)
 
 __all__ = [
     "IHSAN_THRESHOLD",
@@ -74,6 +78,9 @@ __all__ = [
     "NodeIdentity",
     "NotFound",
     "PCIEnvelope",
+    "PatternMemory",
+    "PreferenceTracker",
+    "Recollection",
     "StorageError",
     "TaskComplexity",
     "Timeout",

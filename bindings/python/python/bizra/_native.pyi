@@ -39,8 +39,11 @@ __all__ = [
     "NodeIdentity",
     "NodePort",
     "PCIEnvelope",
+    "PatternMemory",
     "PatternsPort",
+    "PreferenceTracker",
     "PreferencesPort",
+    "Recollection",
     "SNR_THRESHOLD",
     "StreamPort",
     "TaskComplexity",
@@ -731,3 +734,92 @@ def start_node(
     wake: Callable[[List[asyncio.Future[None]]], None],
 ) -> Call[NodePort]: ...
 def stop_all(seconds: float) -> None: ...
+
+@final
+class PreferenceTracker:
+    """How somebody likes to be answered, learned by observation, in memory only."""
+
+    def __new__(cls) -> Self: ...
+    def observe(self, pref_type: str, key: Optional[str], value: str) -> None:
+        """Takes in that a value was chosen."""
+
+    def get_strength(self, pref_type: str, key: Optional[str] = None) -> Optional[str]:
+        """The active value, or None while nothing is sure enough."""
+
+    def system_text(self) -> Optional[str]:
+        """What a model is told, in sentences of this package; None if nothing is active."""
+
+    def apply_to_prompt(self, prompt: str) -> str:
+        """The prompt with what a model is told behind it."""
+
+    def preferences(self) -> List[Dict[str, Any]]:
+        """Every value that is known."""
+
+    def forget(self, pref_type: Optional[str] = None, key: Optional[str] = None) -> int:
+        """Forgets every value of a place, of a type, or all; returns how many that were."""
+
+    def __len__(self) -> int: ...
+    def __bool__(self) -> bool: ...
+
+@final
+class PatternMemory:
+    """Patterns in memory: texts, each with a vector of the caller's own, recalled by likeness."""
+
+    def __new__(cls, node_id: str) -> Self: ...
+    def learn(
+        self, content: str, embedding: Sequence[float], tags: Optional[Sequence[str]] = None
+    ) -> str:
+        """Learns a text and returns the id of its pattern, ``pat_`` and 32 hex digits."""
+
+    def recall(
+        self,
+        embedding: Sequence[float],
+        limit: int = 5,
+        *,
+        min_similarity: Optional[float] = None,
+        tags: Optional[Sequence[str]] = None,
+    ) -> List[Recollection]:
+        """The patterns nearest to a vector, nearest first."""
+
+    def feedback(self, id: str, positive: bool = True) -> float:
+        """Says whether a pattern was of use; returns its confidence."""
+
+    def forget(self, id: str) -> None:
+        """Forgets a pattern."""
+
+    def pattern_count(self) -> int:
+        """How many patterns there are."""
+
+    def __len__(self) -> int: ...
+    def __bool__(self) -> bool: ...
+
+@final
+class Recollection(Sequence[Any]):
+    """A pattern that was recalled. Unpacks and compares as the triple (content, confidence, tags)."""
+
+    @property
+    def id(self) -> str:
+        """The id of the pattern, ``pat_`` and 32 hex digits."""
+
+    @property
+    def content(self) -> str:
+        """What it says."""
+
+    @property
+    def similarity(self) -> float:
+        """The cosine of its vector and the one asked for, -1 to 1."""
+
+    @property
+    def confidence(self) -> float:
+        """How sure it is, 0 to 1."""
+
+    @property
+    def tags(self) -> List[str]:
+        """What it is about, sorted."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
