@@ -63,6 +63,12 @@ pub fn start(log: &Log, telemetry: &Telemetry) -> Result<(), LoggingError> {
     Ok(())
 }
 
+/// Says why the program ends. Nobody else is heard after it.
+pub fn last_word(reason: &str) {
+    log_writer::have_the_last_word();
+    error!(reason, "the node failed");
+}
+
 /// Sends and writes what waits, at the end of the program. Waits for the network and for whoever
 /// reads standard error, but not for ever.
 pub fn end() {

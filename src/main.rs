@@ -138,7 +138,7 @@ fn not_started(error: &StartError, sources: &Sources) -> ExitCode {
 }
 
 fn failed(reason: &str) -> ExitCode {
-    error!(reason, "the node failed");
+    logging::last_word(reason);
     ExitCode::FAILURE
 }
 

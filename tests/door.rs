@@ -329,7 +329,7 @@ async fn a_certificate_is_read_again_when_the_node_is_told_so() {
     let pid = rustix::process::Pid::from_raw(id).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     let told = async {
-        while !process.last_line().contains("the certificate from before stays in use") {
+        while !process.has_said("the certificate from before stays in use") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

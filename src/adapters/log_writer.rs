@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use tracing::warn;
@@ -31,6 +32,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The queue of this process, which has one standard error.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// Whose lines alone are taken from now on.
+static LAST_SPEAKER: OnceLock<ThreadId> = OnceLock::new();
 
 /// Lines dropped by this process.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
@@ -70,6 +74,9 @@ impl LogWriter {
 
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if LAST_SPEAKER.get().is_some_and(|speaker| *speaker != std::thread::current().id()) {
+            return Ok(line.len());
+        }
         let waiting = self.0.bytes.fetch_add(line.len(), Ordering::Relaxed);
         let has_room = waiting + line.len() <= BYTES_MAX;
         if !has_room || self.0.jobs.try_send(Job::Line(line.to_vec())).is_err() {
@@ -82,6 +89,12 @@ impl Write for LogWriter {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// From now on only lines of this thread are taken: it says why the program ends, which is to be the
+/// last line, whatever the tasks it takes down have to say.
+pub fn have_the_last_word() {
+    let _ = LAST_SPEAKER.set(std::thread::current().id());
 }
 
 /// Lines that were dropped so far.

@@ -104,8 +104,8 @@ pub(crate) struct Process {
     pub(crate) child: tokio::process::Child,
     pub(crate) address: String,
     data_dir: PathBuf,
-    /// The last line of its log.
-    last_line: Arc<Mutex<String>>,
+    /// The lines of its log since it listens.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
@@ -139,14 +139,14 @@ impl Process {
             seen.push(line);
         };
         // Drained, so that the node never waits for a reader of its log.
-        let last_line = Arc::new(Mutex::new(String::new()));
-        let last = last_line.clone();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let heard = log.clone();
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                *last.lock().unwrap() = line;
+                heard.lock().unwrap().push(line);
             }
         });
-        Self { child, address, data_dir: data_dir.to_owned(), last_line }
+        Self { child, address, data_dir: data_dir.to_owned(), log }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -155,17 +155,22 @@ impl Process {
 
     /// The last line of its log so far.
     pub(crate) fn last_line(&self) -> String {
-        self.last_line.lock().unwrap().clone()
+        self.log.lock().unwrap().last().cloned().unwrap_or_default()
+    }
+
+    /// Whether its log has a line with this text.
+    pub(crate) fn has_said(&self, text: &str) -> bool {
+        self.log.lock().unwrap().iter().any(|line| line.contains(text))
     }
 
     /// Waits for its end; returns its exit code and the last line of its log.
     pub(crate) async fn ended(&mut self) -> (Option<i32>, String) {
         let ended = tokio::time::timeout(30 * SECOND, self.child.wait()).await.unwrap().unwrap();
         // The pipe outlives the process: wait until the reader has seen its end.
-        while Arc::strong_count(&self.last_line) > 1 {
+        while Arc::strong_count(&self.log) > 1 {
             tokio::task::yield_now().await;
         }
-        (ended.code(), self.last_line.lock().unwrap().clone())
+        (ended.code(), self.last_line())
     }
 
     /// Asks it to stop, as an operator would.
