@@ -147,6 +147,7 @@ pub mod http {
     mod openai;
     pub mod openapi;
     pub mod origin;
+    mod page;
     mod patient;
     mod patterns;
     mod peers;

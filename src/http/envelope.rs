@@ -24,6 +24,7 @@ use crate::http::openapi::forms::{
     AnyJson, Anything, DigestHex, EnvelopeIdText, NodeIdHex, TimeText,
 };
 use crate::http::openapi::shapes::{Found, LogPage, Report, Sealed};
+use crate::http::page::page_limit;
 use crate::http::request_id::{RequestId, random_bytes};
 use crate::http::router;
 use crate::http::server::Peer;
@@ -197,9 +198,6 @@ pub(super) async fn verify(
     Ok(Json(report.to_json()))
 }
 
-/// Entries of the log in one answer, unless more are asked for.
-pub(super) const PAGE_DEFAULT: usize = 50;
-
 /// Finds an envelope in the log.
 ///
 /// Says whether this node made it, when, and under which constitution.
@@ -273,11 +271,7 @@ pub(super) async fn log(
 
 impl LogQuery {
     fn page(&self) -> Result<Page, ApiError> {
-        let limit = self.limit.unwrap_or(PAGE_DEFAULT);
-        if !(1..=PAGE_MAX).contains(&limit) {
-            let error = format!("limit is 1 to {PAGE_MAX}");
-            return Err(ApiError::invalid("OUT_OF_RANGE", error).details("limit"));
-        }
+        let limit = page_limit(self.limit, PAGE_MAX)?;
         let since = self.since.as_deref().map(str::parse::<jiff::Timestamp>).transpose();
         let since = since.map_err(|_| {
             let error = "since is a time such as 2026-01-31T12:00:00Z";

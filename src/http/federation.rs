@@ -19,14 +19,12 @@ use crate::http::openapi::forms::{
     EmbeddingNumber, ModeName, NodeIdHex, ProposalIdText, ProposalStatusName,
 };
 use crate::http::openapi::proposals::{KnownPeer, ProposalPage, ProposalRecord};
+use crate::http::page::page_limit;
 use crate::http::router;
 use crate::messages::consensus::ConsensusMsg;
 use crate::messages::gossip::GossipMsg;
 use crate::messages::identity::IdentityMsg;
 use crate::messages::pattern_memory::PatternMemoryMsg;
-
-/// Entries of the list in one answer, unless more are asked for.
-pub(super) const PAGE_DEFAULT: usize = 50;
 
 /// How the node takes part, and how far the decisions are.
 #[derive(Debug, Serialize, ToSchema)]
@@ -323,11 +321,7 @@ pub(super) async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Query(ListQuery { limit, after }) = query?;
-    let limit = limit.unwrap_or(PAGE_DEFAULT);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        let error = format!("limit is 1 to {PAGE_MAX}");
-        return Err(ApiError::invalid("OUT_OF_RANGE", error).details("limit"));
-    }
+    let limit = page_limit(limit, PAGE_MAX)?;
     let after = after.map(|after| proposal_id("after", &after)).transpose()?;
     let page = Page { limit, after };
     let ask = |reply| ConsensusMsg::List { page, reply };

@@ -24,6 +24,7 @@ use crate::http::body::Body;
 use crate::http::error::ApiError;
 use crate::http::federation::proposed;
 use crate::http::openapi::forms::PatternIdText;
+use crate::http::page::page_limit;
 use crate::http::router;
 use crate::messages::addr::Deadline;
 use crate::messages::identity::IdentityMsg;
@@ -32,9 +33,6 @@ use crate::messages::pattern_memory::{Changed, PatternMemoryMsg};
 pub(super) use answers::*;
 use error::refused;
 pub(super) use requests::*;
-
-/// Patterns in one answer, unless more are asked for.
-pub(super) const PAGE_DEFAULT: usize = 50;
 
 /// Patterns recalled, unless more are asked for.
 pub(super) const RECALL_DEFAULT: usize = 10;
@@ -179,11 +177,7 @@ pub(super) async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<PageAnswer>, ApiError> {
     let Query(ListQuery { limit, after }) = query?;
-    let limit = limit.unwrap_or(PAGE_DEFAULT);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        let error = format!("limit is 1 to {PAGE_MAX}");
-        return Err(ApiError::invalid("OUT_OF_RANGE", error).details("limit"));
-    }
+    let limit = page_limit(limit, PAGE_MAX)?;
     let after = after.map(|after| pattern_id("after", &after)).transpose()?;
     let page = Page { limit, after };
     let ask = |reply| PatternMemoryMsg::List { page, reply };

@@ -17,12 +17,10 @@ use crate::http::error::ApiError;
 use crate::http::openapi::forms::{
     PreferenceEffectName, PreferenceTypeName, ScoreNumber, SubjectText, TimeText,
 };
+use crate::http::page::page_limit;
 use crate::http::router;
 use crate::messages::addr::Deadline;
 use crate::messages::preferences::{PreferencesError, PreferencesMsg};
-
-/// Entries of the list in one answer, unless more are asked for.
-pub(super) const PAGE_DEFAULT: usize = 50;
 
 /// A choice that somebody made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -226,11 +224,7 @@ pub(super) async fn list(
     query: Result<Query<SubjectsQuery>, QueryRejection>,
 ) -> Result<Json<Subjects>, ApiError> {
     let Query(SubjectsQuery { limit, after }) = query?;
-    let limit = limit.unwrap_or(PAGE_DEFAULT);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        let error = format!("limit is 1 to {PAGE_MAX}");
-        return Err(ApiError::invalid("OUT_OF_RANGE", error).details("limit"));
-    }
+    let limit = page_limit(limit, PAGE_MAX)?;
     let after = after.map(|after| read_subject("after", &after)).transpose()?;
     let page = SubjectPage { limit, after };
     let ask = |reply| PreferencesMsg::List { page: page.clone(), reply };

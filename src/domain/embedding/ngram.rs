@@ -23,9 +23,9 @@
 //!    much.
 //! 6. Of the hash, bits 0 to 15, 16 to 31, 32 to 47 and 48 to 63 each choose one of the 96 dimensions
 //!    of their own quarter, `(low 15 bits * 96) >> 15`, and the highest of the 16 the sign with which
-//!    the weight is added there. Signs make those that meet cancel out on average [1]; with four
+//!    the weight is added there. Signs make those that meet cancel out on average \[1\]; with four
 //!    places instead of one, two features never meet in all of them, so that short texts are not
-//!    alike, nor nothing, by chance [2].
+//!    alike, nor nothing, by chance \[2\].
 //! 7. The vector is divided by its length.
 //!
 //! Sums are made in the order of the hashes, in IEEE doubles and with the logarithm of `libm`, so that

@@ -1,6 +1,6 @@
 //! Finds the patterns nearest to a vector, exactly.
 //!
-//! Vectors lie one behind another, each also in a byte a number ([`super::quantise`]). A search reads
+//! Vectors lie one behind another, each also in a byte a number (`quantise`). A search reads
 //! the bytes of all of them, keeps those that can be among the best as the bound on the error says,
 //! and compares these in full. So the answer is that of a plain scan, with a quarter of the memory
 //! read. What is equally near comes in the order of ids, so that an answer depends on nothing else.

@@ -11,12 +11,10 @@ use crate::domain::inference::request::{MODEL_CHARS_MAX, SEED_MAX};
 use crate::domain::json::INTEGER_MAX;
 use crate::domain::pattern;
 use crate::domain::preference::PAGE_MAX as SUBJECTS_MAX;
-use crate::http::envelope::PAGE_DEFAULT;
-use crate::http::federation::PAGE_DEFAULT as PROPOSALS_DEFAULT;
 use crate::http::gates::SOURCES_MAX;
 use crate::http::limits::Limits;
-use crate::http::patterns::{PAGE_DEFAULT as PATTERNS_DEFAULT, RECALL_DEFAULT};
-use crate::http::preferences::PAGE_DEFAULT as SUBJECTS_DEFAULT;
+use crate::http::page::PAGE_DEFAULT;
+use crate::http::patterns::RECALL_DEFAULT;
 use crate::http::router::{PATTERNS, PREFERENCES, PROPOSALS};
 
 /// Writes them. Where each belongs is a JSON pointer (RFC 6901) to what must be there: one that leads
@@ -97,11 +95,11 @@ fn all(limits: &Limits) -> Vec<Bound> {
         ("FeedbackSignature", "number", "maximum", json!(INTEGER_MAX)),
         ("FeedbackSignRequest", "number", "maximum", json!(INTEGER_MAX)),
         (PATTERNS, "get/parameters/0", "maximum", json!(pattern::PAGE_MAX)),
-        (PATTERNS, "get/parameters/0", "default", json!(PATTERNS_DEFAULT)),
+        (PATTERNS, "get/parameters/0", "default", json!(PAGE_DEFAULT)),
         (PROPOSALS, "get/parameters/0", "maximum", json!(federation::PAGE_MAX)),
-        (PROPOSALS, "get/parameters/0", "default", json!(PROPOSALS_DEFAULT)),
+        (PROPOSALS, "get/parameters/0", "default", json!(PAGE_DEFAULT)),
         (PREFERENCES, "get/parameters/0", "maximum", json!(SUBJECTS_MAX)),
-        (PREFERENCES, "get/parameters/0", "default", json!(SUBJECTS_DEFAULT)),
+        (PREFERENCES, "get/parameters/0", "default", json!(PAGE_DEFAULT)),
         ("OpenAiEmbeddingsRequest", "dimensions", "minimum", json!(limits.dimensions)),
         ("OpenAiEmbeddingsRequest", "dimensions", "maximum", json!(limits.dimensions)),
         ("GatesCheckRequest", "sources", "maxItems", json!(SOURCES_MAX)),
