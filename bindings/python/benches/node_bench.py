@@ -80,7 +80,8 @@ def ways(node, loop):
         f"node, batches of {MANY}": (lambda: node.identity.verify_many(claims), MANY),
         "REST, one by one": (lambda: rest.post("identity/verify", claim), 1),
     }
-    asked = {"content": CONTENT.decode(), "snr_score": 0.9, "ihsan_score": 0.97, **judged}
+    asked = {"content": CONTENT.decode(), "content_type": "application/json"}
+    asked |= {"snr_score": 0.9, "ihsan_score": 0.97}
     yield "gate check 48 B", {
         "plain object": (lambda: chain.check(CONTENT, 0.9, 0.97), 1),
         "node, one by one": (lambda: node.gates.check(CONTENT, 0.9, 0.97, **judged), 1),
