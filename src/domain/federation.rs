@@ -158,6 +158,20 @@ impl ProposalError {
             Self::TooLarge { .. } | Self::Json(_) => None,
         }
     }
+
+    /// The code by which programs tell it from others, the same at every door.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::PatternId => "INVALID_PATTERN_ID",
+            Self::Dimensions { .. } | Self::Embedding { .. } => "INVALID_EMBEDDING",
+            Self::Source(_) => "INVALID_NODE_ID",
+            Self::Confidence(_) => "INVALID_SCORE",
+            Self::Content { .. } => "CONTENT_TOO_LONG",
+            Self::TooLarge { .. } => "PROPOSAL_TOO_LARGE",
+            Self::Json(_) => "INVALID_JSON",
+            Self::Unsure(_) => "CONFIDENCE_TOO_LOW",
+        }
+    }
 }
 
 impl Proposal {

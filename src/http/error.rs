@@ -301,21 +301,7 @@ impl From<ConsensusError> for ApiError {
 
 impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
-        let code = match error {
-            RequestError::PromptEmpty => "EMPTY_PROMPT",
-            RequestError::PromptTooLong { .. } => "PROMPT_TOO_LONG",
-            RequestError::Tier(_) => "UNKNOWN_TIER",
-            RequestError::HistoryTurns(_) => "HISTORY_TOO_LONG",
-            RequestError::NoConversation(_) => "INVALID_FIELD",
-            RequestError::MaxTokens { .. }
-            | RequestError::Temperature(_)
-            | RequestError::TopP(_)
-            | RequestError::Seed(_)
-            | RequestError::StopCount(_)
-            | RequestError::StopLength { .. }
-            | RequestError::Model(_) => "OUT_OF_RANGE",
-        };
-        Self::invalid(code, error.to_string()).details(format!("$.{}", error.field()))
+        Self::invalid(error.code(), error.to_string()).details(format!("$.{}", error.field()))
     }
 }
 

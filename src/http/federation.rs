@@ -248,21 +248,19 @@ fn refused(record: &Record, code: &str, reason: &str, proposed: &Proposed) -> Ap
 impl From<ProposalError> for ApiError {
     fn from(error: ProposalError) -> Self {
         let path = error.field().map_or("$".to_owned(), |field| format!("$.{field}"));
-        let code = match error {
-            ProposalError::PatternId => "INVALID_PATTERN_ID",
-            ProposalError::Dimensions { .. } | ProposalError::Embedding { .. } => {
-                "INVALID_EMBEDDING"
-            }
-            ProposalError::Source(_) => "INVALID_NODE_ID",
-            ProposalError::Confidence(_) => "INVALID_SCORE",
-            ProposalError::Content { .. } => "CONTENT_TOO_LONG",
-            ProposalError::TooLarge { .. } => "PROPOSAL_TOO_LARGE",
-            ProposalError::Json(_) => "INVALID_JSON",
-            ProposalError::Unsure(_) => {
-                return Self::forbidden("CONFIDENCE_TOO_LOW", error.to_string()).details(path);
-            }
-        };
-        Self::invalid(code, error.to_string()).details(path)
+        let (code, text) = (error.code(), error.to_string());
+        match error {
+            ProposalError::Unsure(_) => Self::forbidden(code, text),
+            ProposalError::PatternId
+            | ProposalError::Dimensions { .. }
+            | ProposalError::Embedding { .. }
+            | ProposalError::Source(_)
+            | ProposalError::Confidence(_)
+            | ProposalError::Content { .. }
+            | ProposalError::TooLarge { .. }
+            | ProposalError::Json(_) => Self::invalid(code, text),
+        }
+        .details(path)
     }
 }
 

@@ -144,6 +144,24 @@ impl RequestError {
             Self::Model(_) => "model",
         }
     }
+
+    /// The code by which programs tell it from others, the same at every door.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::PromptEmpty => "EMPTY_PROMPT",
+            Self::PromptTooLong { .. } => "PROMPT_TOO_LONG",
+            Self::Tier(_) => "UNKNOWN_TIER",
+            Self::HistoryTurns(_) => "HISTORY_TOO_LONG",
+            Self::NoConversation(_) => "INVALID_FIELD",
+            Self::MaxTokens { .. }
+            | Self::Temperature(_)
+            | Self::TopP(_)
+            | Self::Seed(_)
+            | Self::StopCount(_)
+            | Self::StopLength { .. }
+            | Self::Model(_) => "OUT_OF_RANGE",
+        }
+    }
 }
 
 impl RawRequest {

@@ -8,34 +8,34 @@ use crate::messages::pattern_memory::MemoryError;
 
 /// What the caller is told of a broken rule; `place` is the path of what it was broken in.
 pub(super) fn refused(error: &PatternError, place: &str) -> ApiError {
-    let text = error.to_string();
-    let conflict = |code| ApiError::new(StatusCode::CONFLICT, code, text.clone());
+    let (code, text) = (error.code(), error.to_string());
     let refused = match error {
-        PatternError::Content { .. } => ApiError::invalid("INVALID_CONTENT", text),
-        PatternError::Tags { .. } | PatternError::Tag => ApiError::invalid("INVALID_TAGS", text),
-        PatternError::Source => ApiError::invalid("INVALID_SOURCE", text),
-        PatternError::Embedder => ApiError::invalid("INVALID_EMBEDDER", text),
-        PatternError::Dimension { .. } | PatternError::Number { .. } | PatternError::Zero => {
-            ApiError::invalid("INVALID_EMBEDDING", text)
+        PatternError::Content { .. }
+        | PatternError::Tags { .. }
+        | PatternError::Tag
+        | PatternError::Source
+        | PatternError::Embedder
+        | PatternError::Dimension { .. }
+        | PatternError::Number { .. }
+        | PatternError::Zero
+        | PatternError::Either
+        | PatternError::Limit
+        | PatternError::Similarity
+        | PatternError::FeedbackNumber
+        | PatternError::TooLarge { .. }
+        | PatternError::Json(_) => ApiError::invalid(code, text),
+        PatternError::Signature => ApiError::forbidden(code, text),
+        PatternError::Embedders { .. } | PatternError::Stale { .. } => {
+            ApiError::new(StatusCode::CONFLICT, code, text)
         }
-        PatternError::Either => ApiError::invalid("TEXT_OR_EMBEDDING", text),
-        PatternError::Limit | PatternError::Similarity | PatternError::FeedbackNumber => {
-            ApiError::invalid("OUT_OF_RANGE", text)
+        // These are about no part of the request.
+        PatternError::Unknown(_) => return ApiError::new(StatusCode::NOT_FOUND, code, text),
+        PatternError::Full { .. }
+        | PatternError::Signers { .. }
+        | PatternError::NoCandidate { .. } => {
+            return ApiError::new(StatusCode::CONFLICT, code, text);
         }
-        PatternError::TooLarge { .. } => ApiError::invalid("PATTERN_TOO_LARGE", text),
-        PatternError::Json(_) => ApiError::invalid("INVALID_JSON", text),
-        PatternError::Signature => ApiError::forbidden("FEEDBACK_SIGNATURE", text),
-        PatternError::Unknown(_) => {
-            return ApiError::new(StatusCode::NOT_FOUND, "PATTERN_UNKNOWN", text);
-        }
-        PatternError::Embedders { .. } => conflict("EMBEDDERS_FULL"),
-        PatternError::Full { .. } => return conflict("PATTERNS_FULL"),
-        PatternError::Stale { .. } => conflict("FEEDBACK_STALE"),
-        PatternError::Signers { .. } => return conflict("SIGNERS_FULL"),
-        PatternError::NoCandidate { .. } => return conflict("NOT_A_CANDIDATE"),
-        PatternError::Waiting { .. } => {
-            return ApiError::unavailable("PROPOSALS_WAITING", text);
-        }
+        PatternError::Waiting { .. } => return ApiError::unavailable(code, text),
     };
     let field = error.field().map_or(place.to_owned(), |field| format!("{place}.{field}"));
     refused.details(field)

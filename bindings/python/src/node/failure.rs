@@ -89,40 +89,13 @@ impl From<ConsensusError> for Error {
 
 impl From<ProposalError> for Error {
     fn from(error: ProposalError) -> Self {
-        let argument = error.field().unwrap_or("proposal");
-        let code = match error {
-            ProposalError::PatternId => "INVALID_PATTERN_ID",
-            ProposalError::Dimensions { .. } | ProposalError::Embedding { .. } => {
-                "INVALID_EMBEDDING"
-            }
-            ProposalError::Source(_) => "INVALID_NODE_ID",
-            ProposalError::Confidence(_) => "INVALID_SCORE",
-            ProposalError::Content { .. } => "CONTENT_TOO_LONG",
-            ProposalError::TooLarge { .. } => "PROPOSAL_TOO_LARGE",
-            ProposalError::Json(_) => "INVALID_JSON",
-            ProposalError::Unsure(_) => "CONFIDENCE_TOO_LOW",
-        };
-        wrong(argument, code, error.to_string())
+        wrong(error.field().unwrap_or("proposal"), error.code(), error.to_string())
     }
 }
 
 impl From<RequestError> for Error {
     fn from(error: RequestError) -> Self {
-        let code = match error {
-            RequestError::PromptEmpty => "EMPTY_PROMPT",
-            RequestError::PromptTooLong { .. } => "PROMPT_TOO_LONG",
-            RequestError::Tier(_) => "UNKNOWN_TIER",
-            RequestError::HistoryTurns(_) => "HISTORY_TOO_LONG",
-            RequestError::NoConversation(_) => "INVALID_FIELD",
-            RequestError::MaxTokens { .. }
-            | RequestError::Temperature(_)
-            | RequestError::TopP(_)
-            | RequestError::Seed(_)
-            | RequestError::StopCount(_)
-            | RequestError::StopLength { .. }
-            | RequestError::Model(_) => "OUT_OF_RANGE",
-        };
-        wrong(error.field(), code, error.to_string())
+        wrong(error.field(), error.code(), error.to_string())
     }
 }
 

@@ -353,33 +353,34 @@ fn pattern_id(argument: &str, text: &str) -> Result<PatternId> {
 
 impl From<PatternError> for Error {
     fn from(error: PatternError) -> Self {
-        let message = error.to_string();
-        let unavailable = |code| Error::new(Family::Unavailable, message.clone()).code(code);
-        let code = match error {
-            PatternError::Unknown(_) => return unknown("PATTERN_UNKNOWN", message),
-            PatternError::Signature => {
-                return Error::new(Family::Forbidden, message).code("FEEDBACK_SIGNATURE");
-            }
-            PatternError::Embedders { .. } => return unavailable("EMBEDDERS_FULL"),
-            PatternError::Full { .. } => return unavailable("PATTERNS_FULL"),
-            PatternError::Signers { .. } => return unavailable("SIGNERS_FULL"),
-            PatternError::Waiting { .. } => return unavailable("PROPOSALS_WAITING"),
-            PatternError::Stale { .. } => "FEEDBACK_STALE",
-            PatternError::NoCandidate { .. } => "NOT_A_CANDIDATE",
-            PatternError::Content { .. } => "INVALID_CONTENT",
-            PatternError::Tags { .. } | PatternError::Tag => "INVALID_TAGS",
-            PatternError::Source => "INVALID_SOURCE",
-            PatternError::Embedder => "INVALID_EMBEDDER",
-            PatternError::Dimension { .. } | PatternError::Number { .. } | PatternError::Zero => {
-                "INVALID_EMBEDDING"
-            }
-            PatternError::Either => "TEXT_OR_EMBEDDING",
-            PatternError::Limit | PatternError::Similarity | PatternError::FeedbackNumber => {
-                "OUT_OF_RANGE"
-            }
-            PatternError::TooLarge { .. } => "PATTERN_TOO_LARGE",
-            PatternError::Json(_) => "INVALID_JSON",
+        let (code, message) = (error.code(), error.to_string());
+        let family = match error {
+            PatternError::Unknown(_) => return unknown(code, message),
+            PatternError::Signature => Some(Family::Forbidden),
+            PatternError::Embedders { .. }
+            | PatternError::Full { .. }
+            | PatternError::Signers { .. }
+            | PatternError::Waiting { .. } => Some(Family::Unavailable),
+            PatternError::Stale { .. }
+            | PatternError::NoCandidate { .. }
+            | PatternError::Content { .. }
+            | PatternError::Tags { .. }
+            | PatternError::Tag
+            | PatternError::Source
+            | PatternError::Embedder
+            | PatternError::Dimension { .. }
+            | PatternError::Number { .. }
+            | PatternError::Zero
+            | PatternError::Either
+            | PatternError::Limit
+            | PatternError::Similarity
+            | PatternError::FeedbackNumber
+            | PatternError::TooLarge { .. }
+            | PatternError::Json(_) => None,
         };
+        if let Some(family) = family {
+            return Error::new(family, message).code(code);
+        }
         match error.field() {
             Some(argument) => wrong(argument, code, message),
             None => Error::invalid(message).code(code),
