@@ -17,13 +17,13 @@ use axum::routing::{get, post};
 use bizra_omega::adapters::model_server::Kind;
 use bizra_omega::adapters::upstream::{Access, Waits};
 use bizra_omega::domain::inference::conversation::{Form, Turn};
-use bizra_omega::domain::inference::request::{Limits, RawRequest};
-use bizra_omega::domain::inference::{BackendError, FinishReason, Generated, ModelInfo};
-use bizra_omega::messages::addr::{Addr, Deadline};
+use bizra_omega::domain::inference::request::RawRequest;
+use bizra_omega::domain::inference::{BackendError, FinishReason};
+use bizra_omega::messages::addr::Addr;
 use bizra_omega::messages::backend::BackendMsg;
 use bizra_omega::messages::supervisor::Fault;
 use bizra_omega::supervisor::Root;
-use remote::remote;
+use remote::{ask, models, raw, remote};
 use serde_json::{Value, json};
 use support::{SECOND, drill, until};
 use tokio::net::TcpListener;
@@ -140,31 +140,6 @@ async fn backend(url: &str, model: Option<&str>, waits: Waits) -> (Root, Addr<Ba
 
 async fn start(double: &Double) -> (Root, Addr<BackendMsg>) {
     backend(&double.serve().await, None, Waits::default()).await
-}
-
-fn raw() -> RawRequest {
-    RawRequest { prompt: "why?".into(), ..RawRequest::default() }
-}
-
-async fn ask(
-    addr: &Addr<BackendMsg>,
-    raw: RawRequest,
-    tokens: Option<mpsc::Sender<String>>,
-) -> Result<Generated, BackendError> {
-    let deadline = Deadline::after(20 * SECOND);
-    let (request, tokens) = (raw.validate(&Limits::default()).unwrap(), &tokens);
-    addr.call(deadline, |reply| BackendMsg::Generate {
-        request: request.clone(),
-        tokens: tokens.clone(),
-        deadline,
-        reply,
-    })
-    .await
-    .unwrap()
-}
-
-async fn models(addr: &Addr<BackendMsg>) -> Vec<ModelInfo> {
-    addr.call(Deadline::after(20 * SECOND), |reply| BackendMsg::Models { reply }).await.unwrap()
 }
 
 #[tokio::test]

@@ -35,14 +35,17 @@ async fn what_was_acknowledged_survives_a_kill() {
                     for number in 0.. {
                         let payload = json!({ "cycle": cycle, "writer": writer, "n": number });
                         let body = json!({ "payload": payload });
-                        let Some(mut created) = ok(&client, "/pci/envelope/create", &body).await
+                        let Some(mut created) =
+                            client.post_if_alive("/pci/envelope/create", &body).await
                         else {
                             break;
                         };
                         let envelope = created["envelope"].take();
                         sealed.push(envelope.clone());
                         let path = "/pci/envelope/verify?consume=true";
-                        let Some(verified) = ok(&client, path, &envelope).await else { break };
+                        let Some(verified) = client.post_if_alive(path, &envelope).await else {
+                            break;
+                        };
                         assert_eq!(verified["valid"], true, "{verified}");
                         consumed.push(envelope);
                         done.fetch_add(1, Ordering::Relaxed);
@@ -51,16 +54,7 @@ async fn what_was_acknowledged_survives_a_kill() {
                 })
             })
             .collect();
-        // Killed in the middle of writes, however slow the machine is.
-        let is_writing = async {
-            while done.load(Ordering::Relaxed) < 3 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(30 * SECOND, is_writing).await.unwrap();
-        let moment = getrandom::u32().unwrap() % 150;
-        tokio::time::sleep(Duration::from_millis(u64::from(moment))).await;
-        process.child.kill().await.unwrap();
+        process.kill_amid((&done, 3), 30 * SECOND, 150).await;
         for writer in writers {
             let (made, used) = writer.await.unwrap();
             sealed.extend(made);
@@ -126,7 +120,9 @@ async fn what_was_decided_survives_a_kill_and_heights_go_on_without_a_gap() {
                     let mut acknowledged = Vec::new();
                     for number in 0..25 {
                         let proposal = proposal(&format!("pat_{cycle}-{proposer}-{number}"));
-                        let Some(made) = ok(&client, "/federation/propose", &proposal).await else {
+                        let Some(made) =
+                            client.post_if_alive("/federation/propose", &proposal).await
+                        else {
                             break;
                         };
                         acknowledged.push(made);
@@ -136,16 +132,7 @@ async fn what_was_decided_survives_a_kill_and_heights_go_on_without_a_gap() {
                 })
             })
             .collect();
-        // Killed in the middle of decisions, however slow the machine is.
-        let is_deciding = async {
-            while done.load(Ordering::Relaxed) < 3 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(30 * SECOND, is_deciding).await.unwrap();
-        let moment = getrandom::u32().unwrap() % 60;
-        tokio::time::sleep(Duration::from_millis(u64::from(moment))).await;
-        process.child.kill().await.unwrap();
+        process.kill_amid((&done, 3), 30 * SECOND, 60).await;
         for proposer in proposers {
             acknowledged.extend(proposer.await.unwrap());
         }
@@ -328,13 +315,6 @@ async fn until_ready(client: &Client) {
         }
     };
     tokio::time::timeout(30 * SECOND, is_ready).await.unwrap();
-}
-
-/// The answer, unless the node died.
-async fn ok(client: &Client, path: &str, body: &Value) -> Option<Value> {
-    let response = client.try_post(path, body).await.ok()?;
-    assert_eq!(response.status(), 200);
-    serde_json::from_str(&response.text().await.ok()?).ok()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

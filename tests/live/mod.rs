@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -61,6 +62,15 @@ impl Client {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         read(self.try_post(path, body).await.unwrap()).await
+    }
+
+    /// The answer, unless the node died. There is nothing in it to refuse.
+    pub(crate) async fn post_if_alive(&self, path: &str, body: &Value) -> Option<Value> {
+        let response = self.try_post(path, body).await.ok()?;
+        let status = response.status().as_u16();
+        let text = response.text().await;
+        assert_eq!(status, 200, "{path}: {text:?}");
+        serde_json::from_str(&text.ok()?).ok()
     }
 
     pub(crate) async fn try_post(
@@ -171,6 +181,25 @@ impl Process {
             tokio::task::yield_now().await;
         }
         (ended.code(), self.last_line())
+    }
+
+    /// Kills it in the middle of work, however slow the machine is: after `least` pieces of it are
+    /// `done`, and then at any moment of `moment_ms`.
+    pub(crate) async fn kill_amid(
+        &mut self,
+        (done, least): (&AtomicU64, u64),
+        patience: Duration,
+        moment_ms: u32,
+    ) {
+        let is_at_work = async {
+            while done.load(Ordering::Relaxed) < least {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(patience, is_at_work).await.unwrap();
+        let moment = getrandom::u32().unwrap() % moment_ms;
+        tokio::time::sleep(Duration::from_millis(u64::from(moment))).await;
+        self.child.kill().await.unwrap();
     }
 
     /// Asks it to stop, as an operator would.

@@ -10,9 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bizra_omega::adapters::model_server::Kind;
 use bizra_omega::adapters::upstream::{Access, Waits};
-use bizra_omega::domain::inference::request::{Limits, RawRequest};
-use bizra_omega::domain::inference::{BackendError, Generated, ModelInfo};
-use bizra_omega::messages::addr::{Addr, Deadline};
+use bizra_omega::messages::addr::Addr;
 use bizra_omega::messages::backend::BackendMsg;
 use bizra_omega::supervisor::Root;
 use serde_json::{Value, json};
@@ -21,7 +19,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::remote::remote;
-use crate::support::SECOND;
 
 pub(crate) const NAME: &str = "openai-double";
 
@@ -157,31 +154,6 @@ pub(crate) async fn backend(url: &str, waits: Waits, access: &Access) -> (Root, 
 
 pub(crate) async fn start(double: &Double) -> (Root, Addr<BackendMsg>) {
     backend(&double.serve().await, Waits::default(), &access()).await
-}
-
-pub(crate) fn raw() -> RawRequest {
-    RawRequest { prompt: "why?".into(), ..RawRequest::default() }
-}
-
-pub(crate) async fn ask(
-    addr: &Addr<BackendMsg>,
-    raw: RawRequest,
-    tokens: Option<mpsc::Sender<String>>,
-) -> Result<Generated, BackendError> {
-    let deadline = Deadline::after(20 * SECOND);
-    let (request, tokens) = (raw.validate(&Limits::default()).unwrap(), &tokens);
-    addr.call(deadline, |reply| BackendMsg::Generate {
-        request: request.clone(),
-        tokens: tokens.clone(),
-        deadline,
-        reply,
-    })
-    .await
-    .unwrap()
-}
-
-pub(crate) async fn models(addr: &Addr<BackendMsg>) -> Vec<ModelInfo> {
-    addr.call(Deadline::after(20 * SECOND), |reply| BackendMsg::Models { reply }).await.unwrap()
 }
 
 /// Starts an answer that never ends and returns what the server notices it by.

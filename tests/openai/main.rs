@@ -19,9 +19,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use double::{
-    Chunk, Double, NAME, Script, access, ask, backend, done, endless, finish, line, models, piece,
-    raw, reset, start, usage,
+    Chunk, Double, NAME, Script, access, backend, done, endless, finish, line, piece, reset, start,
+    usage,
 };
+use remote::{ask, models, raw};
 use support::{SECOND, drill, until};
 
 #[tokio::test]

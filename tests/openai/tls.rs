@@ -14,7 +14,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::double::{Double, Script, access, ask, backend, done, finish, piece, raw};
+use crate::double::{Double, Script, access, backend, done, finish, piece};
+use crate::remote::{ask, raw};
 
 /// The double behind a certificate for `localhost` and `127.0.0.1`; answers its port.
 async fn serve(double: &Double, host: &str) -> u16 {

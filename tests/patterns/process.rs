@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bizra_omega::adapters::store::Store;
 use serde_json::{Value, json};
@@ -20,14 +19,6 @@ struct Told {
     gone: Vec<String>,
     /// Asked to be forgotten, without an answer.
     unknown: Vec<String>,
-}
-
-async fn post(client: &Client, path: &str, body: &Value) -> Option<Value> {
-    let response = client.try_post(path, body).await.ok()?;
-    let status = response.status().as_u16();
-    let answer: Value = serde_json::from_str(&response.text().await.ok()?).ok()?;
-    assert_eq!(status, 200, "{path}: {answer}");
-    Some(answer)
 }
 
 async fn write(client: Client, writer: u64, done: Arc<AtomicU64>) -> Told {
@@ -54,7 +45,7 @@ async fn write(client: Client, writer: u64, done: Arc<AtomicU64>) -> Told {
             }
             (1 | 2, Some(id)) => {
                 let path = format!("/patterns/{id}/feedback");
-                match post(&client, &path, &json!({ "positive": true })).await {
+                match client.post_if_alive(&path, &json!({ "positive": true })).await {
                     Some(answer) => {
                         let positive = answer["pattern"]["positive"].as_u64().unwrap();
                         told.held.get_mut(&id).unwrap().1 = positive;
@@ -67,7 +58,8 @@ async fn write(client: Client, writer: u64, done: Arc<AtomicU64>) -> Told {
                 let lessons: Vec<_> = (0..3)
                     .map(|it| json!({ "content": text(3 * number + it), "source": source }))
                     .collect();
-                match post(&client, "/patterns/batch", &json!({ "patterns": lessons })).await {
+                match client.post_if_alive("/patterns/batch", &json!({ "patterns": lessons })).await
+                {
                     Some(answer) => {
                         let results = answer["results"].as_array().unwrap();
                         for (result, lesson) in results.iter().zip(&lessons) {
@@ -100,16 +92,7 @@ async fn what_was_learned_forgotten_and_said_survives_a_kill() {
         let writers: Vec<_> = (0..4)
             .map(|writer| tokio::spawn(write(client.clone(), 4 * cycle + writer, done.clone())))
             .collect();
-        // Killed in the middle of writes, however slow the machine is.
-        let is_writing = async {
-            while done.load(Ordering::Relaxed) < 12 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(60 * SECOND, is_writing).await.unwrap();
-        let moment = getrandom::u32().unwrap() % 100;
-        tokio::time::sleep(Duration::from_millis(u64::from(moment))).await;
-        process.child.kill().await.unwrap();
+        process.kill_amid((&done, 12), 60 * SECOND, 100).await;
         for writer in writers {
             told.push(writer.await.unwrap());
         }

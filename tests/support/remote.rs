@@ -1,13 +1,16 @@
-//! A supervised backend of a model server.
+//! A supervised backend of a model server, and what it is asked.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use bizra_omega::actors::backend::remote::{RemoteBackend, Settings};
 use bizra_omega::adapters::model_server::{Kind, ModelServer};
 use bizra_omega::adapters::upstream::{Access, Waits};
-use bizra_omega::domain::inference::Tier;
+use bizra_omega::domain::inference::request::{Limits, RawRequest};
+use bizra_omega::domain::inference::{BackendError, Generated, ModelInfo, Tier};
 use bizra_omega::domain::restart::Strategy;
-use bizra_omega::messages::addr::Addr;
+use bizra_omega::messages::addr::{Addr, Deadline};
 use bizra_omega::messages::backend::BackendMsg;
 use bizra_omega::supervisor::{ChildSpec, Root};
+use tokio::sync::mpsc;
 
 use crate::support::{self, SECOND, permanent, settings};
 
@@ -39,4 +42,29 @@ pub(crate) async fn remote(
     let make = move || backend.clone();
     let (spec, addr) = ChildSpec::actor(name, permanent(), SECOND, 64, &settings.metrics, make);
     (support::root(&settings, vec![spec]).await, addr)
+}
+
+pub(crate) fn raw() -> RawRequest {
+    RawRequest { prompt: "why?".into(), ..RawRequest::default() }
+}
+
+pub(crate) async fn ask(
+    addr: &Addr<BackendMsg>,
+    raw: RawRequest,
+    tokens: Option<mpsc::Sender<String>>,
+) -> Result<Generated, BackendError> {
+    let deadline = Deadline::after(20 * SECOND);
+    let (request, tokens) = (raw.validate(&Limits::default()).unwrap(), &tokens);
+    addr.call(deadline, |reply| BackendMsg::Generate {
+        request: request.clone(),
+        tokens: tokens.clone(),
+        deadline,
+        reply,
+    })
+    .await
+    .unwrap()
+}
+
+pub(crate) async fn models(addr: &Addr<BackendMsg>) -> Vec<ModelInfo> {
+    addr.call(Deadline::after(20 * SECOND), |reply| BackendMsg::Models { reply }).await.unwrap()
 }
