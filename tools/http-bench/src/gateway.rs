@@ -1,14 +1,15 @@
 //! What a prompt costs on its way through the node to a model server and back, beside asking that
 //! server directly; and what happens when one of two such servers dies.
 
-use std::io::{self, BufRead as _, BufReader, Write};
+use std::ffi::OsStr;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::client::{Answer, Target, load};
 use crate::mock::MODEL;
-use crate::server::{Node, stop};
+use crate::server::{Node, Served};
+use crate::table::middle;
 
 /// Connections of each row.
 const CONNECTIONS: [usize; 3] = [1, 64, 256];
@@ -22,50 +23,19 @@ const BETWEEN: Duration = Duration::from_millis(5);
 const CLIENTS: usize = 32;
 
 /// A model server in a process of its own.
-struct Mock {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Mock {
-    fn start() -> io::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("mock")
-            .args([FIRST, BETWEEN].map(|it| it.as_millis().to_string()))
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        if let Some(out) = child.stdout.take() {
-            BufReader::new(out).read_line(&mut line)?;
-        }
-        match line.trim().parse() {
-            Ok(address) => Ok(Self { child, address }),
-            Err(_) => {
-                stop(&mut child);
-                Err(io::Error::other("the model server did not start"))
-            }
-        }
-    }
-
-    fn target(&self) -> Target {
-        Target { address: self.address, token: "none".to_owned() }
-    }
-}
-
-impl Drop for Mock {
-    fn drop(&mut self) {
-        stop(&mut self.child);
-    }
+fn mock() -> io::Result<Served> {
+    let waits = [FIRST, BETWEEN].map(|it| it.as_millis().to_string());
+    Served::start(["mock", &waits[0], &waits[1]].map(OsStr::new))
 }
 
 /// A node before these servers, which it may ask as much as it likes.
-fn node(servers: &[&Mock]) -> io::Result<Node> {
+fn node(servers: &[&Served]) -> io::Result<Node> {
     let mut config = String::from("[inference.queue]\nwaiting_max = 1024\n");
     for (index, server) in servers.iter().enumerate() {
         config += &format!(
             "[[inference.openai]]\nname = \"mock{index}\"\nurl = \"http://{}/v1\"\n\
              parallel = 512\nprobe_seconds = 1\n",
-            server.address
+            server.address()
         );
     }
     let node = Node::with_config(
@@ -99,11 +69,11 @@ pub(crate) fn measure(
     other: Option<SocketAddr>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let mock = Mock::start()?;
+    let mock = mock()?;
     let node = node(&[&mock])?;
     let token = node.token().to_owned();
     let mut targets = vec![
-        ("direct", mock.target()),
+        ("direct", Target { address: mock.address(), token: "none".to_owned() }),
         ("node", Target { address: node.address(), token: token.clone() }),
     ];
     targets.extend(other.map(|address| ("other", Target { address, token })));
@@ -166,15 +136,10 @@ impl Row {
     }
 
     fn median(rows: &[Self]) -> Self {
-        let middle = |of: fn(&Self) -> f64| {
-            let mut values: Vec<f64> = rows.iter().map(of).collect();
-            values.sort_unstable_by(f64::total_cmp);
-            part(&values, 0.5)
-        };
         Self {
-            rate: middle(|it| it.rate),
-            p50: middle(|it| it.p50),
-            p99: middle(|it| it.p99),
+            rate: middle(rows, |it| it.rate),
+            p50: middle(rows, |it| it.p50),
+            p99: middle(rows, |it| it.p99),
             failed: rows.iter().map(|it| it.failed).sum(),
             failure: rows.iter().find_map(|it| it.failure.clone()),
         }
@@ -202,14 +167,14 @@ fn failover(
     let (before, after) = (Duration::from_secs(2), Duration::from_secs(2));
     let (mut usual, mut hit, mut failed, mut all) = (Vec::new(), Vec::new(), 0, 0);
     for _ in 0..rounds * 3 {
-        let (mut first, second) = (Mock::start()?, Mock::start()?);
+        let (mut first, second) = (mock()?, mock()?);
         let node = node(&[&first, &second])?;
         let target = Target { address: node.address(), token: node.token().to_owned() };
         let answers = runtime.block_on(async {
             let load = load(&target, CLIENTS, before + after, false);
             let kill = async {
                 tokio::time::sleep(before).await;
-                stop(&mut first.child);
+                first.kill();
                 Instant::now()
             };
             let (answers, killed) = tokio::join!(load, kill);

@@ -118,7 +118,7 @@ fn measure(options: &Options) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let node = server::Node::start(&[])?;
     let works = Work::all(&node)?;
-    let bare = server::Bare::start(&node)?;
+    let bare = server::Served::bare(&node)?;
     writeln!(
         out,
         "{} connections, {} s a load, medians of {} in turn; latency in ms",

@@ -1,5 +1,6 @@
 //! The two servers, as processes of their own.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -110,39 +111,49 @@ impl Drop for Node {
     }
 }
 
-/// The bare server, which answers as the node did.
+/// A server of this program in a process of its own, which is killed with this value.
 #[derive(Debug)]
-pub(crate) struct Bare {
+pub(crate) struct Served {
     child: Child,
     address: SocketAddr,
 }
 
-impl Bare {
-    pub(crate) fn start(node: &Node) -> io::Result<Self> {
+impl Served {
+    /// The bare server, which answers as the node did.
+    pub(crate) fn bare(node: &Node) -> io::Result<Self> {
         let health = node.folder().join("health.json");
         fs::write(&health, node.ask(&Request::get("/api/v1/health"))?.to_string())?;
+        Self::start(["serve".as_ref(), health.as_os_str()])
+    }
+
+    /// Runs this program with these arguments; it says where it listens.
+    pub(crate) fn start<'a>(arguments: impl IntoIterator<Item = &'a OsStr>) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .arg("serve")
-            .arg(&health)
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
         let read = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
-        let address = read.transpose()?.and_then(|_| line.trim().parse().ok());
         let mut child = Stopped(Some(child));
-        let address = address.ok_or_else(|| io::Error::other("the bare server did not start"))?;
-        let child = child.0.take().ok_or_else(|| io::Error::other("the bare server is gone"))?;
+        read.transpose()?;
+        let address = line.trim().parse();
+        let address = address.map_err(|_| io::Error::other("the other server did not start"))?;
+        let child = child.0.take().ok_or_else(|| io::Error::other("the other server is gone"))?;
         Ok(Self { child, address })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
+
+    pub(crate) fn kill(&mut self) {
+        stop(&mut self.child);
+    }
 }
 
-impl Drop for Bare {
+impl Drop for Served {
     fn drop(&mut self) {
-        stop(&mut self.child);
+        self.kill();
     }
 }
 
@@ -157,7 +168,7 @@ impl Drop for Stopped {
     }
 }
 
-pub(crate) fn stop(child: &mut Child) {
+fn stop(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
 }

@@ -28,16 +28,18 @@ impl Row {
 }
 
 fn median(all: &[Measured]) -> Measured {
-    let middle = |of: fn(&Measured) -> f64| {
-        let mut values: Vec<f64> = all.iter().map(of).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-    };
     Measured {
-        rate: middle(|it| it.rate),
-        p50_ms: middle(|it| it.p50_ms),
-        p99_ms: middle(|it| it.p99_ms),
+        rate: middle(all, |it| it.rate),
+        p50_ms: middle(all, |it| it.p50_ms),
+        p99_ms: middle(all, |it| it.p99_ms),
     }
+}
+
+/// The median of one figure.
+pub(crate) fn middle<T>(all: &[T], of: fn(&T) -> f64) -> f64 {
+    let mut values: Vec<f64> = all.iter().map(of).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl fmt::Display for Row {
