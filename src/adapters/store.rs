@@ -15,7 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use redb::backends::FileBackend;
@@ -136,7 +136,8 @@ impl Floor {
 /// An open store. It is opened once and shared by everybody who uses it.
 #[derive(Debug)]
 pub struct Store {
-    db: Arc<Database>,
+    /// None once it is closed.
+    db: RwLock<Option<Arc<Database>>>,
     queue: Mutex<Option<SyncSender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Why nothing is written any more.
@@ -187,7 +188,7 @@ impl Store {
         });
         let writer = writer.map_err(|error| error.to_string())?;
         let (queue, writer) = (Mutex::new(Some(queue)), Mutex::new(Some(writer)));
-        Ok(Self { db, queue, writer, broken, waiting: Arc::default() })
+        Ok(Self { db: RwLock::new(Some(db)), queue, writer, broken, waiting: Arc::default() })
     }
 
     /// Logs an envelope with its head, unless its id is in the log. Answers when the log is on disk.
@@ -269,15 +270,36 @@ impl Store {
         self.read(|read| replay::load(read, nonces_max))
     }
 
+    /// Reads on a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// Those of `read`, and [`StoreError::Read`] if it panics.
+    pub async fn beside<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || read(&store)).await;
+        read.map_err(|error| StoreError::Read(error.to_string()))?
+    }
+
     fn read<T>(
         &self,
         read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let begun = self.db.begin_read().map_err(redb::Error::from);
-        begun.and_then(|begun| read(&begun)).map_err(|error| StoreError::Read(error.to_string()))
+        let begun = {
+            let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+            db.as_ref().ok_or(StoreError::Closed)?.begin_read().map_err(redb::Error::from)
+        };
+        begun.and_then(|begun| read(&begun)).map_err(|error| match error {
+            redb::Error::DatabaseClosed => StoreError::Closed,
+            error => StoreError::Read(error.to_string()),
+        })
     }
 
-    /// Writes what waits and closes the writer; reading goes on. Waits for the disk.
+    /// Writes what waits, then gives up the file: another may open it when this returns, whoever still
+    /// holds this store. Waits for the disk. A read that goes on meanwhile ends with
+    /// [`StoreError::Closed`].
     pub fn close(&self) {
         drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -285,6 +307,7 @@ impl Store {
             // If it panicked, those who waited for it have been told already.
             let _ = writer.join();
         }
+        drop(self.db.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Whether writes are refused since one failed, and why.

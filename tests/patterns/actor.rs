@@ -330,6 +330,8 @@ async fn memory_and_store_agree_while_the_actor_is_killed_all_the_time() {
             assert_eq!(house.find(*id).await, None, "{id} came back");
         }
     }
+    // Work whose actor died is done in turn: what comes last is answered when nothing else waits.
+    house.learned(lesson("the last of all", &[], "z")).await;
     // What memory has is what the disk has.
     let in_memory = house.stats().await.held.patterns;
     let house = Arc::into_inner(house).unwrap();

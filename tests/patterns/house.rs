@@ -1,6 +1,7 @@
 //! A pattern memory with everything that it needs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bizra_omega::actors::consensus::{self, Consensus};
 use bizra_omega::actors::gate_chain::{self, GateChain};
@@ -59,7 +60,9 @@ pub(crate) struct House {
 
 pub(crate) async fn house(floor: Floor) -> House {
     let Floor { dir, bounds, now_ms, free_bytes_min } = floor;
-    let settings = settings(Strategy::OneForOne);
+    let mut settings = settings(Strategy::OneForOne);
+    // Killed all the time, it would be down most of the time.
+    settings.rules.backoff.longest = Duration::from_millis(50);
     let metrics = &settings.metrics;
     let keystore = Arc::new(Keystore::new(dir.path()));
     let make = move || Identity { keystore: Arc::clone(&keystore) };

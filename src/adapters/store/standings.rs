@@ -1,6 +1,6 @@
 //! The standings of senders, as they are kept in the store.
 
-use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::{Op, Store, StoreError, unless_absent};
 use crate::domain::score::Score;
@@ -20,8 +20,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Read`], also if an entry holds no score.
     pub fn load_standings(&self) -> Result<Vec<(SenderKey, Standing)>, StoreError> {
-        let load = || -> Result<Vec<(SenderKey, Row)>, redb::Error> {
-            let read = self.db.begin_read()?;
+        let entries = self.read(|read| -> Result<Vec<(SenderKey, Row)>, redb::Error> {
             let Some(table) = unless_absent(read.open_table(STANDINGS))? else {
                 return Ok(Vec::new());
             };
@@ -31,8 +30,7 @@ impl Store {
                 Ok((*key.value(), value.value()))
             };
             table.iter()?.take(SENDERS_MAX).map(entry).collect()
-        };
-        let entries = load().map_err(|error| StoreError::Read(error.to_string()))?;
+        })?;
         let standing = |(sender, (trust, at_ms, cooldown_until_ms))| {
             let trust = Score::try_from(f64::from_bits(trust))
                 .map_err(|error| StoreError::Read(format!("standings: {error}")))?;

@@ -128,6 +128,34 @@ async fn closing_writes_what_waits() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+#[tokio::test]
+async fn closing_leaves_the_file_to_another_whoever_holds_or_reads_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path(), 0).unwrap());
+    store.append_envelope(head(ID), b"one".to_vec()).await.unwrap();
+    let (closed, reading) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    let reader = std::thread::spawn({
+        let store = Arc::clone(&store);
+        move || {
+            store.read(|read| {
+                reading.0.send(()).unwrap();
+                closed.1.recv().unwrap();
+                super::log::find(read, ID)
+            })
+        }
+    });
+    reading.1.recv().unwrap();
+    assert!(matches!(Store::open(dir.path(), 0), Err(StoreError::Open { .. })));
+    store.close();
+    let again = Store::open(dir.path(), 0).unwrap();
+    again.append_envelope(head(EnvelopeId([2; 16])), b"two".to_vec()).await.unwrap();
+    closed.0.send(()).unwrap();
+    assert_eq!(reader.join().unwrap(), Err(StoreError::Closed));
+    assert_eq!(store.find_envelope(ID), Err(StoreError::Closed));
+    assert_eq!(store.load_standings(), Err(StoreError::Closed));
+    assert_eq!(again.find_envelope(ID), Ok(Some(b"one".to_vec())));
+}
+
 #[test]
 fn a_file_that_is_no_store_is_an_error_with_its_name() {
     let dir = tempfile::tempdir().unwrap();

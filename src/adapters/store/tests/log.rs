@@ -221,8 +221,9 @@ async fn every_table_holds_one_row_for_an_envelope() {
         append(&store, &sealed(id, 0)).await;
         append(&store, &sealed(id, 1)).await;
     }
-    let read = store.db.begin_read().unwrap();
-    assert_eq!(read.open_table(ENVELOPES).unwrap().len().unwrap(), 10);
-    assert_eq!(read.open_table(HEADS).unwrap().len().unwrap(), 10);
-    assert_eq!(read.open_table(TIMES).unwrap().len().unwrap(), 10);
+    let rows = store.read(|read| {
+        let envelopes = read.open_table(ENVELOPES)?.len()?;
+        Ok((envelopes, read.open_table(HEADS)?.len()?, read.open_table(TIMES)?.len()?))
+    });
+    assert_eq!(rows, Ok((10, 10, 10)));
 }
