@@ -27,6 +27,7 @@ pub mod domain {
     pub mod json;
     pub mod ledger;
     pub mod model_store;
+    pub mod name;
     pub mod passphrase;
     pub mod pattern;
     pub mod preference;

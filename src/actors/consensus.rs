@@ -82,8 +82,7 @@ impl Actor for Consensus {
     type State = AbortOnDropHandle<()>;
 
     async fn start(&self) -> Result<Self::State, Failure> {
-        let store = Arc::clone(&self.store);
-        let decisions = tokio::task::spawn_blocking(move || store.decisions()).await??;
+        let decisions = self.store.beside(Store::decisions).await?;
         self.meter.reached(decisions.height);
         Ok(AbortOnDropHandle::new(tokio::spawn(self.clone().finish())))
     }
@@ -110,10 +109,11 @@ impl Actor for Consensus {
             }),
             ConsensusMsg::List { mut page, reply } => turn.spawn(async move {
                 page.limit = page.limit.min(PAGE_MAX);
-                reply.send(consensus.read(move |store| store.proposals(&page)).await);
+                let listed = consensus.store.beside(move |store| store.proposals(&page)).await;
+                reply.send(listed.map_err(failed));
             }),
             ConsensusMsg::Standing { reply } => turn.spawn(async move {
-                let decisions = consensus.read(Store::decisions).await;
+                let decisions = consensus.store.beside(Store::decisions).await.map_err(failed);
                 reply.send(decisions.map(|decisions| Standing {
                     height: decisions.height,
                     patterns: decisions.patterns,
@@ -349,7 +349,7 @@ impl Consensus {
 
     async fn finish_all(&self) -> Result<(), ConsensusError> {
         let mut finished = Ok(());
-        for record in self.read(Store::pending_proposals).await? {
+        for record in self.store.beside(Store::pending_proposals).await.map_err(failed)? {
             // One that cannot be decided yet holds up none of the others.
             let decided = self.decide(record, Deadline::after(FINISH_WAIT)).await;
             finished = finished.and(decided.map(drop));
@@ -358,16 +358,7 @@ impl Consensus {
     }
 
     async fn find(&self, id: ProposalId) -> Result<Option<Record>, ConsensusError> {
-        self.read(move |store| store.find_proposal(id)).await
-    }
-
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, ConsensusError> {
-        let store = Arc::clone(&self.store);
-        let read = tokio::task::spawn_blocking(move || read(&store)).await;
-        read.map_err(unavailable)?.map_err(failed)
+        self.store.beside(move |store| store.find_proposal(id)).await.map_err(failed)
     }
 
     /// Tells what became of a proposal.

@@ -85,9 +85,8 @@ impl Actor for Envelope {
     type State = Arc<Desk>;
 
     async fn start(&self) -> Result<Arc<Desk>, Failure> {
-        let store = Arc::clone(&self.store);
         let nonces_max = self.limits.nonces_max;
-        let replay = tokio::task::spawn_blocking(move || store.load_replay(nonces_max)).await??;
+        let replay = self.store.beside(move |store| store.load_replay(nonces_max)).await?;
         let mut window = ReplayWindow::new(self.limits, replay.closed_until_ms);
         for (nonce, expires_ms) in replay.nonces {
             window.restore(nonce, expires_ms);
@@ -381,17 +380,13 @@ impl Desk {
     }
 
     async fn find(&self, id: EnvelopeId) -> Result<Option<Sealed>, SealError> {
-        let store = Arc::clone(&self.store);
-        let found = beside(true, move || store.find_envelope(id)).await;
-        let found = found.map_err(unavailable)?.map_err(unavailable)?;
-        found.map(|bytes| read_logged(id, &bytes)).transpose()
+        let found = self.store.beside(move |store| store.find_envelope(id)).await;
+        found.map_err(unavailable)?.map(|bytes| read_logged(id, &bytes)).transpose()
     }
 
     async fn log(&self, mut page: Page) -> Result<Vec<Head>, SealError> {
         page.limit = page.limit.min(PAGE_MAX);
-        let store = Arc::clone(&self.store);
-        let listed = beside(true, move || store.page(&page)).await;
-        listed.map_err(unavailable)?.map_err(unavailable)
+        self.store.beside(move |store| store.page(&page)).await.map_err(unavailable)
     }
 
     async fn issuer(&self, deadline: Deadline) -> Result<Issuer, SealError> {

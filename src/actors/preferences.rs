@@ -10,7 +10,7 @@ use crate::clock;
 use crate::config;
 use crate::domain::preference::render::render;
 use crate::domain::preference::{
-    Bounds, Choice, Observed, PAGE_MAX, Profile, Rendered, Selection, Subject,
+    Bounds, Choice, Effect, Observed, PAGE_MAX, Profile, Rendered, Selection, Subject,
 };
 use crate::messages::preferences::{PreferencesError, PreferencesMsg};
 use crate::metrics::{Metrics, PreferenceMeter};
@@ -49,7 +49,7 @@ impl Actor for Preferences {
     type State = ();
 
     async fn start(&self) -> Result<(), Failure> {
-        let subjects = self.read(Store::preference_subject_count).await?;
+        let subjects = self.store.beside(Store::preference_subject_count).await?;
         self.meter.set_subjects(subjects);
         Ok(())
     }
@@ -74,7 +74,9 @@ impl Actor for Preferences {
             }),
             PreferencesMsg::List { mut page, reply } => turn.spawn(async move {
                 page.limit = page.limit.min(PAGE_MAX);
-                reply.send(preferences.read(move |store| store.preference_subjects(&page)).await);
+                let listed =
+                    preferences.store.beside(move |store| store.preference_subjects(&page));
+                reply.send(listed.await.map_err(failed));
             }),
             PreferencesMsg::Render { subject, reply } => turn.spawn(async move {
                 reply.send(preferences.render(subject).await);
@@ -100,7 +102,10 @@ impl Preferences {
             }
         };
         self.meter.observed(observed.effect.as_str());
-        self.count().await;
+        // A subject comes with its first value.
+        if observed.effect == Effect::New {
+            self.count().await;
+        }
         Ok(observed)
     }
 
@@ -116,7 +121,7 @@ impl Preferences {
     }
 
     async fn find(&self, subject: Subject) -> Result<Profile, PreferencesError> {
-        self.read(move |store| store.preferences(&subject)).await
+        self.store.beside(move |store| store.preferences(&subject)).await.map_err(failed)
     }
 
     async fn render(&self, subject: Subject) -> Result<Rendered, PreferencesError> {
@@ -127,20 +132,9 @@ impl Preferences {
 
     /// A subject may have come or gone.
     async fn count(&self) {
-        if let Ok(subjects) = self.read(Store::preference_subject_count).await {
+        if let Ok(subjects) = self.store.beside(Store::preference_subject_count).await {
             self.meter.set_subjects(subjects);
         }
-    }
-
-    /// Reads the store on a thread that may wait.
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, PreferencesError> {
-        let store = Arc::clone(&self.store);
-        let read = tokio::task::spawn_blocking(move || read(&store)).await;
-        let read = read.map_err(|error| PreferencesError::Unavailable(error.to_string()))?;
-        read.map_err(failed)
     }
 }
 

@@ -14,6 +14,7 @@ use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::adapters::embedding::bert::{Bert, Shape};
 use crate::domain::embedding::{Embed, EmbedError, EmbedderId, bounded, unit};
+use crate::domain::name::is_plain;
 
 mod bert;
 
@@ -217,11 +218,8 @@ fn check_pooling(folder: &Path) -> Result<(), String> {
 
 /// The folder's name, if it can stand in a name.
 fn label(folder: &Path) -> String {
-    let is_plain = |name: &&str| {
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        (1..=LABEL_CHARS_MAX).contains(&name.len()) && name.bytes().all(is_allowed)
-    };
-    let name = folder.file_name().and_then(|name| name.to_str()).filter(is_plain);
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let name = name.filter(|name| is_plain(name, b"._-", LABEL_CHARS_MAX));
     name.unwrap_or("bert").to_owned()
 }
 

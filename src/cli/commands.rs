@@ -20,6 +20,7 @@ use crate::cli::{
 };
 use crate::domain::fault::Fault;
 use crate::domain::inference::recorded::Asked;
+use crate::domain::json;
 
 /// Time between two pictures of the tree.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
@@ -281,6 +282,13 @@ pub(super) fn read_text(path: &Path) -> Result<String, CliError> {
         return Err(CliError::Usage(format!("{name} is larger than {INPUT_BYTES_MAX} bytes")));
     }
     String::from_utf8(bytes).map_err(|_| CliError::Usage(format!("{name} is not UTF-8")))
+}
+
+/// Strict JSON of a file.
+pub(super) fn read_json(path: &Path) -> Result<Value, CliError> {
+    let text = read_text(path)?;
+    json::parse(text.as_bytes())
+        .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))
 }
 
 pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, CliError> {

@@ -1,17 +1,14 @@
 //! `bizra federation`: what a node knows of others, what was proposed, and whether a decision holds,
 //! which needs no node.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use crate::cli::bizra::FederationCommand;
 use crate::cli::client::{CliError, Target};
-use crate::cli::commands::{Say, read_text};
+use crate::cli::commands::{Say, read_json};
 use crate::cli::show;
 use crate::domain::consensus::Certificate;
 use crate::domain::federation::Record;
-use crate::domain::json;
 
 /// Carries out the command and returns the exit code.
 pub(super) async fn run(
@@ -29,7 +26,7 @@ pub(super) async fn run(
             say.answer(&peers, show_peers)
         }
         FederationCommand::Propose { file } => {
-            let proposal = read(&file)?;
+            let proposal = read_json(&file)?;
             let proposed = target.client()?.post(&["federation", "propose"], &proposal).await?;
             say.answer(&proposed, show::fields)
         }
@@ -54,15 +51,9 @@ pub(super) async fn run(
             say.verdict(&verdict, "valid", show::fields)
         }
         FederationCommand::Verify { file } => {
-            say.verdict(&verdict(&read(&file)?), "valid", show::fields)
+            say.verdict(&verdict(&read_json(&file)?), "valid", show::fields)
         }
     }
-}
-
-fn read(file: &Path) -> Result<Value, CliError> {
-    let text = read_text(file)?;
-    json::parse(text.as_bytes())
-        .map_err(|error| CliError::Usage(format!("{}: {error}", file.display())))
 }
 
 /// Whether a record, or a certificate by itself, holds, by nothing but what it says. Who the
@@ -101,11 +92,7 @@ fn show_peers(answer: &Value) -> String {
 fn show_proposals(answer: &Value) -> String {
     let header = ["PROPOSED", "STATUS", "HEIGHT", "PATTERN", "ID"];
     let keys = ["proposed_at", "status", "height", "pattern_id", "proposal_id"];
-    let mut text = show::rows(&answer["proposals"], &header, &keys);
-    if let Some(next) = answer["next"].as_str() {
-        text.push_str(&format!("for more: --after {}\n", show::plain(&json!(next))));
-    }
-    text
+    show::rows(&answer["proposals"], &header, &keys) + &show::more(answer)
 }
 
 #[cfg(test)]

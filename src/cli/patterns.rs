@@ -6,9 +6,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::cli::client::{CliError, Client};
-use crate::cli::commands::{Say, object, read_text, text_or_input};
+use crate::cli::commands::{Say, object, read_json, text_or_input};
 use crate::cli::show;
-use crate::domain::json;
 
 /// Characters of a content in a table.
 const SHOWN_CHARS: usize = 60;
@@ -172,11 +171,7 @@ pub(super) async fn run(
         }
         PatternsCommand::Feedback { id, verdict } => {
             let body = match verdict.signed {
-                Some(file) => {
-                    let text = read_text(&file)?;
-                    json::parse(text.as_bytes())
-                        .map_err(|error| CliError::Usage(format!("{}: {error}", file.display())))?
-                }
+                Some(file) => read_json(&file)?,
                 None => json!({ "positive": verdict.is_positive() }),
             };
             let counted = client.post(&["patterns", &id, "feedback"], &body).await?;
@@ -226,11 +221,7 @@ fn show_recalled(answer: &Value) -> String {
 fn show_page(answer: &Value) -> String {
     let header = ["LEARNED", "CONFIDENCE", "EVIDENCE", "ID", "SOURCE", "CONTENT"];
     let keys = ["learned_at", "confidence", "evidence", "id", "source", "content"];
-    let mut text = rows(answer, &header, &keys);
-    if let Some(next) = answer["next"].as_str() {
-        text.push_str(&format!("for more: --after {}\n", show::plain(&json!(next))));
-    }
-    text
+    rows(answer, &header, &keys) + &show::more(answer)
 }
 
 fn show_counted(answer: &Value) -> String {

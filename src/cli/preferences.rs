@@ -122,13 +122,10 @@ fn show_known(answer: &Value) -> String {
 }
 
 fn show_subjects(answer: &Value) -> String {
-    let mut shown = show::rows(
+    let shown = show::rows(
         &answer["subjects"],
         &["SUBJECT", "VALUES", "ACTIVE"],
         &["subject", "values", "active"],
     );
-    if let Some(next) = answer["next"].as_str() {
-        shown.push_str(&format!("for more: --after {}\n", printable::line(next)));
-    }
-    shown
+    shown + &show::more(answer)
 }

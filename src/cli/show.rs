@@ -96,11 +96,13 @@ pub fn envelopes(answer: &Value) -> String {
         let constitution: String = text("constitution").chars().take(16).collect();
         rows.push(vec![text("at"), text("id"), text("sender"), constitution]);
     }
-    let mut shown = table(&rows);
-    if let Some(next) = answer["next"].as_str() {
-        let _ = writeln!(shown, "for more: --after {}", plain(&Value::from(next)));
-    }
-    shown
+    table(&rows) + &more(answer)
+}
+
+/// How to go on, if there is more.
+pub(super) fn more(answer: &Value) -> String {
+    let next = answer["next"].as_str();
+    next.map(|next| format!("for more: --after {}\n", printable::line(next))).unwrap_or_default()
 }
 
 /// The members called `keys` of each item, a line each below `header`.

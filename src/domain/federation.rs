@@ -17,6 +17,7 @@ use crate::domain::digest::{Digest, domain_separated_digest};
 use crate::domain::harm;
 use crate::domain::id::NodeId;
 use crate::domain::json::{self, JsonError};
+use crate::domain::name::is_plain;
 use crate::domain::score::{Score, ScoreError};
 
 /// What `type` says in the canonical form.
@@ -306,8 +307,7 @@ fn optional_text(members: &Map<String, Value>, name: &str) -> Result<Option<Stri
 
 /// Letters, digits and what names are joined with, so that a name is safe in paths and logs.
 fn is_pattern_id(text: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-    (1..=PATTERN_ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(is_allowed)
+    is_plain(text, b"._:-", PATTERN_ID_CHARS_MAX)
 }
 
 fn checked(mut embedding: Vec<f64>) -> Result<Vec<f64>, ProposalError> {

@@ -27,6 +27,7 @@ use crate::domain::bytes;
 use crate::domain::digest::domain_separated_digest;
 use crate::domain::embedding::EmbedderId;
 use crate::domain::json;
+use crate::domain::name::is_plain;
 
 /// Before the digits of an id.
 const ID_PREFIX: &str = "pat_";
@@ -194,10 +195,11 @@ impl Source {
     /// [`PatternError::Source`] for other than 1 to [`SOURCE_CHARS_MAX`] letters, digits, `.`, `_`,
     /// `:` and `-`.
     pub fn new(text: &str) -> Result<Self, PatternError> {
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-        let is_source =
-            (1..=SOURCE_CHARS_MAX).contains(&text.len()) && text.bytes().all(is_allowed);
-        if is_source { Ok(Self(text.into())) } else { Err(PatternError::Source) }
+        if is_plain(text, b"._:-", SOURCE_CHARS_MAX) {
+            Ok(Self(text.into()))
+        } else {
+            Err(PatternError::Source)
+        }
     }
 
     /// Its name.

@@ -5,6 +5,7 @@
 //! and of the caller's text at most a few plain words between quotation marks. How sure the node is of
 //! a preference is in [`profile`], and how they are told to a model in [`render`].
 
+use crate::domain::name::is_plain;
 use std::fmt::{self, Display, Formatter};
 
 pub mod choice;
@@ -39,9 +40,7 @@ impl Subject {
     /// # Errors
     /// [`SubjectError`] for another form.
     pub fn parse(name: &str) -> Result<Self, SubjectError> {
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        let is_name = (1..=SUBJECT_CHARS_MAX).contains(&name.len())
-            && name.bytes().all(is_allowed)
+        let is_name = is_plain(name, b"._-", SUBJECT_CHARS_MAX)
             && name.starts_with(|first: char| first.is_ascii_alphanumeric());
         if is_name { Ok(Self(name.to_owned())) } else { Err(SubjectError) }
     }

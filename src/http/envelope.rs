@@ -19,12 +19,12 @@ use crate::http::app::{App, Until};
 use crate::http::audit;
 use crate::http::auth::Class;
 use crate::http::body::{self, Body, RawBody};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, invalid_hex};
 use crate::http::openapi::forms::{
     AnyJson, Anything, DigestHex, EnvelopeIdText, NodeIdHex, TimeText,
 };
 use crate::http::openapi::shapes::{Found, LogPage, Report, Sealed};
-use crate::http::page::page_limit;
+use crate::http::page::{next_after, page_limit};
 use crate::http::request_id::{RequestId, random_bytes};
 use crate::http::router;
 use crate::http::server::Peer;
@@ -135,10 +135,6 @@ fn parent(at: usize, request: &ParentRequest) -> Result<Parent, ApiError> {
         content_hash: from_hex(&request.content_hash)
             .map_err(|error| invalid_hex(&path("content_hash"), &error))?,
     })
-}
-
-fn invalid_hex(path: &str, error: &impl ToString) -> ApiError {
-    ApiError::invalid("INVALID_HEX", error.to_string()).details(path)
 }
 
 /// The wall clock, unless it cannot be right.
@@ -261,10 +257,10 @@ pub(super) async fn log(
 ) -> Result<Json<Value>, ApiError> {
     let Query(query) = query?;
     let page = query.page()?;
+    let limit = page.limit;
     let heads = app.roster.envelope.call(deadline, |reply| EnvelopeMsg::Log { page, reply });
     let heads = heads.await??;
-    let is_full = heads.len() == page.limit;
-    let next = heads.last().filter(|_| is_full).map(|last| last.id.to_string());
+    let next = next_after(&heads, limit, |last| last.id.to_string());
     let entries: Vec<Value> = heads.iter().map(Head::to_json).collect();
     Ok(Json(json!({ "envelopes": entries, "next": next })))
 }

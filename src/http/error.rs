@@ -209,6 +209,11 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// What should be hexadecimal, at this place of the request, and is not.
+pub(super) fn invalid_hex(path: &str, error: &impl ToString) -> ApiError {
+    ApiError::invalid("INVALID_HEX", error.to_string()).details(path)
+}
+
 impl From<CallError> for ApiError {
     fn from(error: CallError) -> Self {
         match error {

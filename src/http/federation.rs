@@ -14,12 +14,12 @@ use crate::domain::federation::{
 use crate::domain::gossip::{Mode, Peer};
 use crate::http::app::{App, Until};
 use crate::http::body::Body;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, invalid_hex};
 use crate::http::openapi::forms::{
     EmbeddingNumber, ModeName, NodeIdHex, ProposalIdText, ProposalStatusName,
 };
 use crate::http::openapi::proposals::{KnownPeer, ProposalPage, ProposalRecord};
-use crate::http::page::page_limit;
+use crate::http::page::{next_after, page_limit};
 use crate::http::router;
 use crate::messages::consensus::ConsensusMsg;
 use crate::messages::gossip::GossipMsg;
@@ -324,15 +324,12 @@ pub(super) async fn list(
     let page = Page { limit, after };
     let ask = |reply| ConsensusMsg::List { page, reply };
     let records = app.roster.consensus.call(deadline, ask).await??;
-    let is_full = records.len() == limit;
-    let next = records.last().filter(|_| is_full).map(|last| last.id().to_string());
+    let next = next_after(&records, limit, |last| last.id().to_string());
     let heads: Vec<Value> = records.iter().map(Record::head_json).collect();
     Ok(Json(json!({ "proposals": heads, "next": next })))
 }
 
 fn proposal_id(name: &str, text: &str) -> Result<ProposalId, ApiError> {
-    ProposalId::from_text(text).ok_or_else(|| {
-        let error = "a proposal id is prop_ and 64 lower-case hex digits";
-        ApiError::invalid("INVALID_HEX", error).details(name)
-    })
+    ProposalId::from_text(text)
+        .ok_or_else(|| invalid_hex(name, &"a proposal id is prop_ and 64 lower-case hex digits"))
 }

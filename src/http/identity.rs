@@ -19,6 +19,7 @@ use crate::http::error::ApiError;
 use crate::http::openapi::forms::{Base64Text, LabelText, NodeIdHex, PublicKeyHex, SignatureHex};
 use crate::http::openapi::shapes::RotationRecord;
 use crate::http::router;
+use crate::messages::addr::Deadline;
 use crate::messages::identity::IdentityMsg;
 
 /// What the new key is to be.
@@ -224,19 +225,25 @@ pub(super) async fn sign(
     Body(request): Body<SignRequest>,
 ) -> Result<Json<Signature>, ApiError> {
     let message = text_or_bytes("message", request.message, request.message_b64)?;
-    let ask = |reply| IdentityMsg::Sign {
-        key_use: KeyUse::Message,
-        messages: vec![message.clone()],
-        reply,
-    };
-    let mut signed = app.roster.identity.call(deadline, ask).await??;
-    let Signed { signature, public_key, node_id } =
-        signed.pop().ok_or_else(|| ApiError::internal("one message had no signature"))?;
+    let signed = signed(&app, deadline, KeyUse::Message, message).await?;
+    let Signed { signature, public_key, node_id } = signed;
     Ok(Json(Signature {
         signature: signature.to_hex(),
         public_key: public_key.to_hex(),
         node_id: node_id.to_hex(),
     }))
+}
+
+/// The signature of the active key over a message for this use.
+pub(super) async fn signed(
+    app: &App,
+    deadline: Deadline,
+    key_use: KeyUse,
+    message: Bytes,
+) -> Result<Signed, ApiError> {
+    let ask = |reply| IdentityMsg::Sign { key_use, messages: vec![message.clone()], reply };
+    let mut signed = app.roster.identity.call(deadline, ask).await??;
+    signed.pop().ok_or_else(|| ApiError::internal("one message had no signature"))
 }
 
 /// A signature to check, over `message` or `message_b64`, one of the two.

@@ -5,6 +5,15 @@ use crate::http::error::ApiError;
 /// Items of a page for which no limit is given: what a person looks through.
 pub(super) const PAGE_DEFAULT: usize = 50;
 
+/// What to give as `after` for the next page; nothing at the end.
+pub(super) fn next_after<T>(
+    page: &[T],
+    limit: usize,
+    id: impl FnOnce(&T) -> String,
+) -> Option<String> {
+    page.last().filter(|_| page.len() == limit).map(id)
+}
+
 /// The number of items to answer with.
 ///
 /// # Errors

@@ -21,13 +21,13 @@ use crate::domain::pattern::{
 };
 use crate::http::app::{App, Until};
 use crate::http::body::Body;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, invalid_hex};
 use crate::http::federation::proposed;
+use crate::http::identity::signed;
 use crate::http::openapi::forms::PatternIdText;
-use crate::http::page::page_limit;
+use crate::http::page::{next_after, page_limit};
 use crate::http::router;
 use crate::messages::addr::Deadline;
-use crate::messages::identity::IdentityMsg;
 use crate::messages::pattern_memory::{Changed, PatternMemoryMsg};
 
 pub(super) use answers::*;
@@ -182,8 +182,7 @@ pub(super) async fn list(
     let page = Page { limit, after };
     let ask = |reply| PatternMemoryMsg::List { page, reply };
     let listed = app.roster.pattern_memory.call(deadline, ask).await??;
-    let is_full = listed.len() == limit;
-    let next = listed.last().filter(|_| is_full).map(|last| last.pattern.id.to_string());
+    let next = next_after(&listed, limit, |last| last.pattern.id.to_string());
     let now_ms = clock::now_ms();
     let patterns = listed
         .into_iter()
@@ -265,14 +264,10 @@ pub(super) async fn feedback(
     let opinion = match request.signed {
         None => Opinion::unsigned(request.positive),
         Some(SignedPart { public_key, number, signature }) => {
-            let form = |error: String, name: &str| {
-                let error = ApiError::invalid("INVALID_HEX", error);
-                error.details(format!("$.signed.{name}"))
-            };
             let signature = Signature::from_hex(&signature)
-                .map_err(|error| form(error.to_string(), "signature"))?;
+                .map_err(|error| invalid_hex("$.signed.signature", &error))?;
             let bytes = from_hex::<32>(&public_key)
-                .map_err(|error| form(error.to_string(), "public_key"))?;
+                .map_err(|error| invalid_hex("$.signed.public_key", &error))?;
             let key = PublicKey::admit(&bytes).map_err(|_| PatternError::Signature)?;
             Opinion::signed(id, request.positive, number, key, &signature)?
         }
@@ -305,14 +300,7 @@ pub(super) async fn sign(
     let message = statement(id, request.positive, number).map_err(|error| {
         ApiError::invalid("OUT_OF_RANGE", error.to_string()).details("$.number")
     })?;
-    let message = bytes::Bytes::from(message);
-    let ask = |reply| IdentityMsg::Sign {
-        key_use: KeyUse::Feedback,
-        messages: vec![message.clone()],
-        reply,
-    };
-    let signed = app.roster.identity.call(deadline, ask).await??.pop();
-    let signed = signed.ok_or_else(|| ApiError::internal("one message had no signature"))?;
+    let signed = signed(&app, deadline, KeyUse::Feedback, message.into()).await?;
     let (public_key, signature) = (signed.public_key.to_hex(), signed.signature.to_hex());
     let signed = Some(SignedPart { public_key, number, signature });
     Ok(Json(FeedbackRequest { positive: request.positive, signed }))
@@ -404,8 +392,6 @@ fn of_path(id: Result<Path<String>, PathRejection>) -> Result<PatternId, ApiErro
 }
 
 fn pattern_id(name: &str, text: &str) -> Result<PatternId, ApiError> {
-    PatternId::from_text(text).ok_or_else(|| {
-        let error = "a pattern id is pat_ and 32 lower-case hex digits";
-        ApiError::invalid("INVALID_HEX", error).details(name)
-    })
+    PatternId::from_text(text)
+        .ok_or_else(|| invalid_hex(name, &"a pattern id is pat_ and 32 lower-case hex digits"))
 }

@@ -17,7 +17,7 @@ use crate::http::error::ApiError;
 use crate::http::openapi::forms::{
     PreferenceEffectName, PreferenceTypeName, ScoreNumber, SubjectText, TimeText,
 };
-use crate::http::page::page_limit;
+use crate::http::page::{next_after, page_limit};
 use crate::http::router;
 use crate::messages::addr::Deadline;
 use crate::messages::preferences::{PreferencesError, PreferencesMsg};
@@ -235,8 +235,7 @@ pub(super) async fn list(
         active: profile.active().len(),
     });
     let subjects: Vec<Listed> = listed.collect();
-    let last = subjects.last().filter(|_| subjects.len() == limit);
-    let next = last.map(|last| last.subject.clone());
+    let next = next_after(&subjects, limit, |last| last.subject.clone());
     Ok(Json(Subjects { subjects, next }))
 }
 

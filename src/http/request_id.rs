@@ -11,6 +11,7 @@ use hyper::http::request::Parts;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::domain::name::is_plain;
 use crate::http::error::ApiError;
 
 /// Where it travels.
@@ -31,9 +32,7 @@ impl RequestId {
 
     fn from_header(value: &HeaderValue) -> Option<Self> {
         let text = value.to_str().ok()?;
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        let is_valid = (1..=LENGTH_MAX).contains(&text.len()) && text.bytes().all(is_allowed);
-        is_valid.then(|| Self(text.into()))
+        is_plain(text, b"._-", LENGTH_MAX).then(|| Self(text.into()))
     }
 
     fn random() -> Self {

@@ -98,8 +98,8 @@ impl Keeper {
     pub async fn open(&self) -> Result<(), StoreError> {
         let mut desk = self.desk.lock().await;
         if let Some(ledger) = &desk.ledger {
-            let (held, store) = (ledger.view().revision, Arc::clone(&self.parts.store));
-            let kept = blocking(move || store.pattern_revision()).await?;
+            let held = ledger.view().revision;
+            let kept = self.parts.store.beside(Store::pattern_revision).await?;
             if kept == held {
                 return Ok(());
             }
@@ -204,14 +204,12 @@ impl Keeper {
 
     /// Looks up a pattern on disk.
     pub(super) async fn find(&self, id: PatternId) -> Result<Option<Remembered>, MemoryError> {
-        let store = Arc::clone(&self.parts.store);
-        blocking(move || store.find_pattern(id)).await.map_err(failed)
+        self.parts.store.beside(move |store| store.find_pattern(id)).await.map_err(failed)
     }
 
     /// Lists patterns on disk.
     pub(super) async fn list(&self, page: Page) -> Result<Vec<Remembered>, MemoryError> {
-        let store = Arc::clone(&self.parts.store);
-        blocking(move || store.patterns(&page)).await.map_err(failed)
+        self.parts.store.beside(move |store| store.patterns(&page)).await.map_err(failed)
     }
 
     /// How many are held.
@@ -264,9 +262,8 @@ impl Keeper {
             let now_ms = (self.parts.now_ms)();
             let applied = tokio::task::spawn_blocking(move || {
                 let outcomes = apply_all(&jobs, &mut ledger, now_ms);
-                let has_rows = ledger.has_rows();
                 let (rows, revision) = ledger.take_rows();
-                let batch = has_rows.then(|| PatternBatch::of(&rows, revision));
+                let batch = (!rows.is_empty()).then(|| PatternBatch::of(&rows, revision));
                 (jobs, outcomes, ledger, batch, revision)
             });
             // If it panicked, the ledger is gone and those who waited hear of it by their address.
@@ -371,15 +368,15 @@ impl Keeper {
     }
 
     async fn load_once(&self) -> Result<(Ledger, Loaded), StoreError> {
-        let (store, bounds) = (Arc::clone(&self.parts.store), self.parts.bounds);
-        blocking(move || {
+        let bounds = self.parts.bounds;
+        let load = move |store: &Store| {
             let mut ledger = Ledger::new(bounds);
             let loaded = store.load_patterns(|pattern, unit| {
                 ledger.restore(pattern, unit).map_err(|error| error.to_string())
             })?;
             Ok((ledger, loaded))
-        })
-        .await
+        };
+        self.parts.store.beside(load).await
     }
 }
 
@@ -391,13 +388,6 @@ fn position(embedder: &dyn Embed, text: &str) -> Result<Position, MemoryError> {
     })?;
     // What it gives is a vector of its own dimension.
     Position::of_embedded(embedder.id(), &numbers).map_err(unavailable)
-}
-
-async fn blocking<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    let read = tokio::task::spawn_blocking(read).await;
-    read.map_err(|error| StoreError::Read(error.to_string()))?
 }
 
 pub(super) fn failed(error: StoreError) -> MemoryError {

@@ -61,7 +61,7 @@ pub struct PatternBatch {
 
 #[derive(Debug)]
 enum Encoded {
-    Put { id: PatternId, kept: Vec<u8>, added: Option<(u64, String, Vec<u8>)> },
+    Put { id: PatternId, kept: Vec<u8>, added: Option<(u64, Arc<str>, Vec<u8>)> },
     Observe(Observation, PatternId),
     Overlook(Observation),
     Remove { id: PatternId, number: u64, observations: Vec<Observation> },
@@ -96,7 +96,7 @@ fn encoded(row: &Row) -> Result<Encoded, StoreError> {
     Ok(match row {
         Row::Add { pattern, content, unit } => {
             let unit = unit.iter().flat_map(|number| number.to_le_bytes()).collect();
-            let added = Some((pattern.number, content.to_string(), unit));
+            let added = Some((pattern.number, Arc::clone(content), unit));
             Encoded::Put { id: pattern.id, kept: kept(pattern)?, added }
         }
         Row::Change(pattern) => Encoded::Put { id: pattern.id, kept: kept(pattern)?, added: None },
@@ -303,7 +303,7 @@ impl<'t> Patterns<'t> {
                 Encoded::Put { id, kept, added } => {
                     self.patterns.insert(&id.0, kept.as_slice())?;
                     if let Some((number, text, unit)) = added {
-                        self.texts.insert(&id.0, text.as_str())?;
+                        self.texts.insert(&id.0, &**text)?;
                         self.vectors.insert(&id.0, unit.as_slice())?;
                         self.order.insert(number, &id.0)?;
                     }

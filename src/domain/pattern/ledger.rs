@@ -121,9 +121,11 @@ impl Ledger {
     ///
     /// # Errors
     /// [`PatternError`] if its vector is not of its dimension, or there are too many embedders.
-    pub fn restore(&mut self, pattern: Pattern, unit: &[f32]) -> Result<(), PatternError> {
-        let embedder = Arc::clone(&pattern.embedder);
-        let index = self.index_of(&embedder)?;
+    pub fn restore(&mut self, mut pattern: Pattern, unit: &[f32]) -> Result<(), PatternError> {
+        let index = self.index_of(&pattern.embedder)?;
+        // Patterns share what is the same for many of them.
+        pattern.embedder = Arc::clone(&self.view.indexes[index].0);
+        pattern.source = self.known_source(&pattern.source);
         self.last = self.last.max(pattern.number);
         for observation in &pattern.observations {
             self.observations.insert(*observation, pattern.id);
@@ -368,11 +370,6 @@ impl Ledger {
         self.undo.push(Undo::Add { pattern: removed.pattern, unit: removed.unit });
         self.rows.push(Row::Remove(Arc::clone(&pattern)));
         Ok(pattern)
-    }
-
-    /// Whether something waits to be written.
-    pub fn has_rows(&self) -> bool {
-        !self.rows.is_empty()
     }
 
     /// What is to be written, in order, with the revision that it makes.

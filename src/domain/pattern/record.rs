@@ -129,6 +129,11 @@ impl Pattern {
         (sum, positive.count())
     }
 
+    /// Whether it could be put to the vote at `now_ms`, and was not elevated before.
+    pub fn is_candidate(&self, now_ms: i64) -> bool {
+        self.elevation.is_none() && self.check_candidate(now_ms).is_ok()
+    }
+
     /// Whether it may be put to the vote at `now_ms`.
     ///
     /// # Errors

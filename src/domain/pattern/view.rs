@@ -138,8 +138,7 @@ impl View {
         for pattern in self.patterns() {
             figures.elevated += usize::from(pattern.elevation.is_some());
             figures.pinned += usize::from(pattern.is_pinned);
-            let is_new = pattern.elevation.is_none();
-            figures.candidates += usize::from(is_new && pattern.check_candidate(now_ms).is_ok());
+            figures.candidates += usize::from(pattern.is_candidate(now_ms));
         }
         figures
     }

@@ -193,6 +193,11 @@ fn choices(kind: Kind) -> String {
 }
 
 impl Choice {
+    /// What has been a choice before, and was kept as it was.
+    pub(super) fn again(slot: &Slot, value: &str) -> Self {
+        Self { slot: slot.clone(), value: value.to_owned() }
+    }
+
     /// Reads a value of this place. Values of the vocabulary may be in any case of letters, with hyphen
     /// or space for underscore, and languages may be called by their names.
     ///

@@ -198,12 +198,10 @@ impl Profile {
         let mut entries = Vec::new();
         for (slot, evidence) in &self.slots {
             let active = evidence.active();
-            let mut own: Vec<Entry> = Vec::new();
-            for (value, weight) in &evidence.values {
-                // What is kept here has been a choice before.
-                let choice = Choice::parse(slot.clone(), value);
-                own.extend(choice.map(|it| weight.entry(it, active == Some(value))));
-            }
+            let entry = |(value, weight): (&String, &Weight)| {
+                weight.entry(Choice::again(slot, value), active == Some(value))
+            };
+            let mut own: Vec<Entry> = evidence.values.iter().map(entry).collect();
             let key = |entry: &Entry| (entry.is_active, entry.confidence);
             own.sort_by(|a, b| key(b).0.cmp(&key(a).0).then(key(b).1.total_cmp(&key(a).1)));
             entries.append(&mut own);
@@ -213,7 +211,11 @@ impl Profile {
 
     /// Those that models are told.
     pub fn active(&self) -> Vec<Entry> {
-        self.entries().into_iter().filter(|entry| entry.is_active).collect()
+        let told = |(slot, evidence): (&Slot, &Evidence)| {
+            let value = evidence.active()?;
+            Some(evidence.values.get(value)?.entry(Choice::again(slot, value), true))
+        };
+        self.slots.iter().filter_map(told).collect()
     }
 
     /// As it is kept.

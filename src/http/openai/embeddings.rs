@@ -163,14 +163,13 @@ pub(in crate::http) async fn create(
         let embedder = Arc::clone(&embedder);
         move || {
             let _place = place;
-            let count = texts.len();
-            embed_all(&*embedder, &texts, &has_left).map(|vectors| (count, vectors))
+            embed_all(&*embedder, &texts, &has_left)
         }
     });
     let done = timeout_at(deadline.instant(), work).await.map_err(|_| ApiError::timeout())?;
     let done = done.map_err(|error| ApiError::internal(format!("embedding: {error}")))?;
-    let (count, vectors) = done?;
-    app.metrics.embedded(count, bytes, began.elapsed());
+    let vectors = done?;
+    app.metrics.embedded(vectors.len(), bytes, began.elapsed());
     let tokens = bytes.div_ceil(TOKEN_BYTES);
     let vector = |(index, numbers): (usize, Vec<f32>)| Embedding {
         object: "embedding",

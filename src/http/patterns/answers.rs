@@ -196,7 +196,7 @@ impl PatternAnswer {
             used_at: timestamp_text(pattern.used_at_ms),
             age_seconds: age_ms.unsigned_abs() / 1000,
             pinned: pattern.is_pinned,
-            candidate: pattern.elevation.is_none() && pattern.check_candidate(now_ms).is_ok(),
+            candidate: pattern.is_candidate(now_ms),
             is_elevated: pattern.elevation.is_some(),
             elevation: pattern.elevation.map(ElevationAnswer::from),
         }

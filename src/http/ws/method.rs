@@ -4,6 +4,7 @@ use hyper::Method;
 use hyper::http::uri::PathAndQuery;
 use serde_json::{Map, Value};
 
+use crate::domain::name::is_plain;
 use crate::http::error::ApiError;
 use crate::http::router::ROUTES;
 
@@ -141,14 +142,9 @@ fn words(pattern: &str) -> Option<String> {
 /// Takes a part of the path out of the parameters.
 fn take_part(params: Option<&mut Value>, key: &str) -> Result<String, ApiError> {
     let part = params.and_then(Value::as_object_mut).and_then(|params| params.remove(key));
-    let is_plain = |text: &str| {
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        (1..=PART_CHARS_MAX).contains(&text.len())
-            && text.bytes().all(is_allowed)
-            && !text.starts_with('.')
-    };
+    let is_part = |text: &str| is_plain(text, b"._-", PART_CHARS_MAX) && !text.starts_with('.');
     match part {
-        Some(Value::String(part)) if is_plain(&part) => Ok(part),
+        Some(Value::String(part)) if is_part(&part) => Ok(part),
         _ => {
             let error = format!("{key} must be 1 to {PART_CHARS_MAX} of: letters, digits, . _ -");
             Err(ApiError::invalid("INVALID_PARAMS", error).details(format!("$.params.{key}")))

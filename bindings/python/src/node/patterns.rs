@@ -301,7 +301,7 @@ fn shown(pattern: &Pattern, content: Option<String>, now_ms: i64) -> Value {
         "uses": pattern.uses,
         "age_seconds": age_ms.unsigned_abs() / 1000,
         "pinned": pattern.is_pinned,
-        "candidate": pattern.elevation.is_none() && pattern.check_candidate(now_ms).is_ok(),
+        "candidate": pattern.is_candidate(now_ms),
         "is_elevated": pattern.elevation.is_some(),
         "elevation": pattern.elevation.as_ref().map(elevation),
     })
