@@ -66,6 +66,9 @@ impl GateInput {
     }
 }
 
+/// Sources of one content that are taken from outside: each is read for every check.
+pub const SOURCES_MAX: usize = 32;
+
 /// What is known of a content beside the content. What is not known is not assumed: the gates say
 /// that it is missing.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::domain::gate::{ContentType, Evidence, Facts, GateInput, Receipt, Verdict};
+use crate::domain::gate::{ContentType, Evidence, Facts, GateInput, Receipt, SOURCES_MAX, Verdict};
 use crate::domain::profile::Profile;
 use crate::domain::score::Score;
 use crate::http::app::{App, Until};
@@ -54,9 +54,6 @@ pub(super) struct CheckRequest {
     /// Texts that the content is to be supported by.
     sources: Option<Vec<String>>,
 }
-
-/// Sources of one content: each is read for every check.
-pub(super) const SOURCES_MAX: usize = 32;
 
 /// What the gates said.
 #[derive(Debug, Serialize, ToSchema)]

@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use crate::clock::now_ms;
 use crate::constitution::Constitution;
-use crate::error::{Error, Family, Result, apart, calmly, to_python};
+use crate::error::{Error, Result, apart, to_python};
 use crate::id::{Named, NodeId, hash_of};
 use crate::identity::NodeIdentity;
-use crate::input::{Data, json_text, text};
+use crate::input::{Data, json_text, random, text};
 use crate::verification::Verification;
 
 /// A payload, its hash, and a signed header that anybody can check, version "2.0".
@@ -68,12 +68,8 @@ impl PCIEnvelope {
             let payload = parse(&payload).map_err(|error| {
                 Error::invalid(format!("Invalid JSON: {error}")).code("INVALID_JSON")
             })?;
-            let mut id = [0; 16];
-            getrandom::fill(&mut id).map_err(|error| {
-                Error::new(Family::Unavailable, format!("no random bytes: {error}"))
-            })?;
             let draft = Draft {
-                id: EnvelopeId(id),
+                id: EnvelopeId(random()?),
                 timestamp_ms: now_ms(),
                 ttl_s,
                 audience: audience.map(|node| node.0),
@@ -95,12 +91,7 @@ impl PCIEnvelope {
     #[pyo3(signature = (data, *, accept_v1=false))]
     fn from_json(py: Python<'_>, data: &Bound<'_, PyAny>, accept_v1: bool) -> PyResult<Self> {
         let data = json_text(data)?;
-        Ok(apart(py, || {
-            let fields = verify::read_form(&data, accept_v1)
-                .map_err(|(code, error)| Error::invalid(error).code(code.as_str()))?;
-            let json = fields.to_string();
-            Ok(Self { fields, json })
-        })?)
+        Ok(apart(py, || read(&data, accept_v1))?)
     }
 
     /// Checks it: form, sender and key, time to live, time, content hash, signature, and the audience
@@ -250,13 +241,15 @@ impl PCIEnvelope {
     }
 
     #[staticmethod]
-    fn _from_pickle(json: &str) -> Result<Self> {
-        calmly(|| {
-            let fields = verify::read_form(json.as_bytes(), true)
-                .map_err(|(code, error)| Error::invalid(error).code(code.as_str()))?;
-            Ok(Self { json: fields.to_string(), fields })
-        })
+    fn _from_pickle(py: Python<'_>, json: &str) -> Result<Self> {
+        apart(py, || read(json.as_bytes(), true))
     }
+}
+
+fn read(data: &[u8], accept_v1: bool) -> Result<PCIEnvelope> {
+    let fields = verify::read_form(data, accept_v1)
+        .map_err(|(code, error)| Error::invalid(error).code(code.as_str()))?;
+    Ok(PCIEnvelope { json: fields.to_string(), fields })
 }
 
 fn seal(identity: &NodeIdentity, draft: Draft) -> Result<PCIEnvelope> {

@@ -68,6 +68,11 @@ impl Error {
         Self::new(Family::InvalidInput, message)
     }
 
+    /// What is not there now, or too busy.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(Family::Unavailable, message)
+    }
+
     /// A fault of this package.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(Family::InternalError, message)

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use bizra_omega::domain::constitution as domain;
-use bizra_omega::domain::gate::{ContentType, Facts, GateInput, Receipt, Surroundings, run};
+use bizra_omega::domain::gate::{
+    ContentType, Facts, GateInput, Receipt, SOURCES_MAX, Surroundings, run,
+};
 use bizra_omega::domain::profile::Profile;
 use pyo3::prelude::*;
 
@@ -14,9 +16,6 @@ use crate::verdict::GateResult;
 
 /// Content that is judged in five microseconds at most, measurements included.
 const QUICK_BYTES_MAX: usize = 256;
-
-/// Texts that a content is to be supported by: each is read for every check.
-const SOURCES_MAX: usize = 32;
 
 /// Judges content by a constitution, the built-in one unless another is given.
 #[pyclass(module = "bizra", frozen)]

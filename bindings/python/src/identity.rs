@@ -65,9 +65,8 @@ impl NodeIdentity {
     fn new(py: Python<'_>) -> Result<Self> {
         apart(py, || {
             let mut secret = Zeroizing::new([0; 32]);
-            getrandom::fill(&mut *secret).map_err(|error| {
-                Error::new(Family::Unavailable, format!("no random bytes: {error}"))
-            })?;
+            getrandom::fill(&mut *secret)
+                .map_err(|error| Error::unavailable(format!("no random bytes: {error}")))?;
             Ok(Self::from_bytes(secret))
         })
     }

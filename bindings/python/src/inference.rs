@@ -14,54 +14,39 @@ use crate::error::{Error, Result, apart};
 /// Made by estimate(); the four are also attributes, such as TaskComplexity.EXPERT.
 #[pyclass(module = "bizra", frozen, eq, ord, hash, skip_from_py_object)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct TaskComplexity(u8);
-
-/// In the order of difficulty.
-const LEVELS: [(Complexity, &str); 4] = [
-    (Complexity::Simple, "Simple"),
-    (Complexity::Medium, "Medium"),
-    (Complexity::Complex, "Complex"),
-    (Complexity::Expert, "Expert"),
-];
-
-impl TaskComplexity {
-    fn of(complexity: Complexity) -> Self {
-        let at = LEVELS.iter().position(|(level, _)| *level == complexity);
-        // All of them are listed.
-        Self(u8::try_from(at.unwrap_or_default()).unwrap_or_default())
-    }
-
-    fn inner(self) -> Complexity {
-        LEVELS[usize::from(self.0) % LEVELS.len()].0
-    }
-}
+pub(crate) struct TaskComplexity(Complexity);
 
 #[pymethods]
 impl TaskComplexity {
     /// A short question.
     #[classattr]
-    const SIMPLE: TaskComplexity = TaskComplexity(0);
+    const SIMPLE: TaskComplexity = TaskComplexity(Complexity::Simple);
     /// A longer question, or a longer answer.
     #[classattr]
-    const MEDIUM: TaskComplexity = TaskComplexity(1);
+    const MEDIUM: TaskComplexity = TaskComplexity(Complexity::Medium);
     /// Code, an explanation, or a page of text.
     #[classattr]
-    const COMPLEX: TaskComplexity = TaskComplexity(2);
+    const COMPLEX: TaskComplexity = TaskComplexity(Complexity::Complex);
     /// A long explanation or a very long answer.
     #[classattr]
-    const EXPERT: TaskComplexity = TaskComplexity(3);
+    const EXPERT: TaskComplexity = TaskComplexity(Complexity::Expert);
 
     /// Estimates how hard a prompt is when at most ``max_tokens`` tokens are to follow.
     #[staticmethod]
     #[pyo3(signature = (prompt, max_tokens=512))]
     fn estimate(py: Python<'_>, prompt: &str, max_tokens: usize) -> Result<Self> {
-        apart(py, || Ok(Self::of(Complexity::estimate(prompt, max_tokens))))
+        apart(py, || Ok(Self(Complexity::estimate(prompt, max_tokens))))
     }
 
     /// Its name: Simple, Medium, Complex or Expert.
     #[getter]
     fn level(&self) -> &'static str {
-        LEVELS[usize::from(self.0) % LEVELS.len()].1
+        match self.0 {
+            Complexity::Simple => "Simple",
+            Complexity::Medium => "Medium",
+            Complexity::Complex => "Complex",
+            Complexity::Expert => "Expert",
+        }
     }
 
     fn __str__(&self) -> &'static str {
@@ -139,7 +124,7 @@ impl ModelSelector {
     /// The tier whose models are large enough: edge for Simple and Medium, local for Complex, pool
     /// for Expert.
     fn select_tier(&self, complexity: &TaskComplexity) -> ModelTier {
-        ModelTier(complexity.inner().tier())
+        ModelTier(complexity.0.tier())
     }
 
     /// Chooses a tier for a prompt among those in ``available``, as a node does; returns it and why.

@@ -82,3 +82,11 @@ pub(crate) fn json_text(object: &Bound<'_, PyAny>) -> PyResult<Data> {
 pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
+
+/// So many random bytes.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::unavailable(format!("no random bytes: {error}")))?;
+    Ok(bytes)
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::domain::inference::Tier;
 
 /// How hard a prompt is, estimated from its form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Complexity {
     /// A short question.
     Simple,

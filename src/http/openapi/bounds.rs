@@ -7,11 +7,11 @@ use crate::domain::envelope::{PARENTS_MAX, TTL_S_MAX};
 use crate::domain::federation::{
     self, CONTENT_BYTES_MAX, DIMENSIONS_MAX, PATTERN_ID_CHARS_MAX, elevation_min,
 };
+use crate::domain::gate::SOURCES_MAX;
 use crate::domain::inference::request::{MODEL_CHARS_MAX, SEED_MAX};
 use crate::domain::json::INTEGER_MAX;
 use crate::domain::pattern;
 use crate::domain::preference::PAGE_MAX as SUBJECTS_MAX;
-use crate::http::gates::SOURCES_MAX;
 use crate::http::limits::Limits;
 use crate::http::page::PAGE_DEFAULT;
 use crate::http::patterns::RECALL_DEFAULT;

@@ -2,7 +2,6 @@
 
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 use serde_json::Value;
 
 use super::call::Answer;
@@ -23,16 +22,14 @@ impl Answer for () {
     }
 }
 
-/// Several answers, as a list.
-pub(super) struct Each<T>(pub(super) Vec<T>);
+/// What is an object of Python already, or a list of such.
+pub(super) struct Plain<T>(pub(super) T);
 
-impl<T> Answer for Each<T>
+impl<T> Answer for Plain<T>
 where
     T: Send + 'static + for<'py> IntoPyObject<'py>,
 {
     fn make(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let items = self.0.into_iter().map(|item| item.into_py_any(py));
-        let items = items.collect::<PyResult<Vec<_>>>()?;
-        Ok(PyList::new(py, items)?.into_any().unbind())
+        self.0.into_py_any(py)
     }
 }

@@ -2,38 +2,28 @@
 
 use bizra_omega::domain::bytes::from_hex;
 use bizra_omega::domain::envelope::log::PAGE_MAX;
-use bizra_omega::domain::envelope::{Draft, EnvelopeId, Head, Page, Parent, Sealed, TTL_S_MAX};
+use bizra_omega::domain::envelope::{Draft, EnvelopeId, Head, Page, Parent, TTL_S_MAX};
 use bizra_omega::domain::id::NodeId;
 use bizra_omega::domain::json;
 use bizra_omega::messages::envelope::{BATCH_BYTES_MAX, BATCH_MAX, EnvelopeMsg};
 use bizra_omega::messages::gate_chain::GateChainMsg;
 use bytes::Bytes;
-use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 
-use super::answers::{Each, Json};
-use super::call::{Answer, Call};
+use super::answers::{Json, Plain};
+use super::call::Call;
 use super::failure::wrong;
-use super::input::{owned, random};
+use super::input::{checked_batch, owned, page_limit};
 use super::running::{Running, deadline};
 use crate::clock::now_ms;
 use crate::envelope::PCIEnvelope;
 use crate::error::{Error, Result};
-use crate::input::Data;
+use crate::input::{Data, random};
 use crate::verification::Verification;
 
 /// The way to the envelope actor. Internal to this package: `bizra.Node.envelopes` wraps it.
 #[pyclass(frozen, module = "bizra._native")]
 pub(crate) struct EnvelopesPort(pub(super) Running);
-
-/// An envelope that was made here, if there is one.
-struct Made(Option<Sealed>);
-
-impl Answer for Made {
-    fn make(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.0.map(|sealed| PCIEnvelope::made(&sealed)).into_py_any(py)
-    }
-}
 
 #[pymethods]
 impl EnvelopesPort {
@@ -71,17 +61,13 @@ impl EnvelopesPort {
                 payload,
             };
             let ask = |reply| EnvelopeMsg::Create { draft: Box::new(draft.clone()), reply };
-            Ok(Made(Some(addr.call(until, ask).await??)))
+            Ok(Plain(PCIEnvelope::made(&addr.call(until, ask).await??)))
         })?)
     }
 
     /// Checks each envelope.
     fn verify(&self, envelopes: Vec<Data>, timeout: Option<f64>) -> PyResult<Call> {
-        let count = envelopes.len();
-        if count > BATCH_MAX {
-            let message = format!("envelopes has {count} items; a batch has at most {BATCH_MAX}");
-            return Err(wrong("envelopes", "BATCH_TOO_LARGE", message).into());
-        }
+        checked_batch("envelopes", envelopes.len(), BATCH_MAX)?;
         let items: Vec<Bytes> = envelopes.into_iter().map(owned).collect();
         if items.iter().map(Bytes::len).sum::<usize>() > BATCH_BYTES_MAX {
             let message = format!("a batch has at most {BATCH_BYTES_MAX} bytes");
@@ -92,7 +78,7 @@ impl EnvelopesPort {
         Ok(self.0.begin(&self.0.lanes.envelopes, until, async move {
             let ask = |reply| EnvelopeMsg::VerifyMany { items: items.clone(), reply };
             let reports = addr.call(until, ask).await?;
-            Ok(Each(reports.into_iter().map(Verification::new).collect()))
+            Ok(Plain(reports.into_iter().map(Verification::new).collect::<Vec<_>>()))
         })?)
     }
 
@@ -103,7 +89,7 @@ impl EnvelopesPort {
         let addr = self.0.roster.envelope.clone();
         Ok(self.0.begin(&self.0.lanes.envelopes, until, async move {
             let ask = |reply| EnvelopeMsg::Consume { bytes: bytes.clone(), reply };
-            Ok(Each(vec![Verification::new(addr.call(until, ask).await?)]))
+            Ok(Plain(vec![Verification::new(addr.call(until, ask).await?)]))
         })?)
     }
 
@@ -113,7 +99,8 @@ impl EnvelopesPort {
         let until = deadline(timeout, self.0.facts.usual)?;
         let addr = self.0.roster.envelope.clone();
         Ok(self.0.begin(&self.0.lanes.envelopes, until, async move {
-            Ok(Made(addr.call(until, |reply| EnvelopeMsg::Find { id, reply }).await??))
+            let found = addr.call(until, |reply| EnvelopeMsg::Find { id, reply }).await??;
+            Ok(Plain(found.as_ref().map(PCIEnvelope::made)))
         })?)
     }
 
@@ -125,9 +112,7 @@ impl EnvelopesPort {
         after: Option<&str>,
         timeout: Option<f64>,
     ) -> PyResult<Call> {
-        let limit = usize::try_from(limit).ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
-        let limit = limit
-            .ok_or_else(|| wrong("limit", "OUT_OF_RANGE", format!("limit is 1 to {PAGE_MAX}")))?;
+        let limit = page_limit(limit, PAGE_MAX)?;
         let after = after.map(|after| envelope_id("after", after)).transpose()?;
         let page = Page { limit, since_ms: since_ms.unwrap_or(i64::MIN), after };
         let until = deadline(timeout, self.0.facts.usual)?;

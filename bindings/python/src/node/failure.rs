@@ -15,10 +15,6 @@ use serde_json::json;
 
 use crate::error::{Error, Family};
 
-fn unavailable(message: impl Into<String>) -> Error {
-    Error::new(Family::Unavailable, message)
-}
-
 /// A value that cannot be used, and the argument it was given for.
 pub(super) fn wrong(argument: &str, code: &'static str, message: impl Into<String>) -> Error {
     Error::invalid(message).code(code).details(json!({ "argument": argument }))
@@ -33,12 +29,12 @@ impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
         let message = error.to_string();
         match error {
-            CallError::Busy { actor, waiting_max } => unavailable(message)
+            CallError::Busy { actor, waiting_max } => Error::unavailable(message)
                 .code("ACTOR_BUSY")
                 .details(json!({ "actor": actor.as_str(), "waiting_max": waiting_max })),
-            CallError::Down { actor } => {
-                unavailable(message).code("ACTOR_DOWN").details(json!({ "actor": actor.as_str() }))
-            }
+            CallError::Down { actor } => Error::unavailable(message)
+                .code("ACTOR_DOWN")
+                .details(json!({ "actor": actor.as_str() })),
             CallError::Late { actor } => {
                 Error::new(Family::Timeout, message).details(json!({ "actor": actor.as_str() }))
             }
@@ -51,14 +47,14 @@ impl From<IdentityError> for Error {
         let message = error.to_string();
         match error {
             IdentityError::Unknown(_) => unknown("IDENTITY_UNKNOWN", message),
-            IdentityError::Full { .. } => unavailable(message).code("KEYSTORE_FULL"),
+            IdentityError::Full { .. } => Error::unavailable(message).code("KEYSTORE_FULL"),
             IdentityError::Retired { .. } => Error::invalid(message).code("IDENTITY_RETIRED"),
             IdentityError::Exists(_) => Error::invalid(message).code("IDENTITY_EXISTS"),
             IdentityError::Passphrase => Error::invalid(message).code("WRONG_PASSPHRASE"),
             IdentityError::Export(_) => Error::invalid(message).code("INVALID_EXPORT"),
             IdentityError::Label => wrong("label", "INVALID_LABEL", message),
             IdentityError::Batch { .. } => Error::invalid(message).code("BATCH_TOO_LARGE"),
-            IdentityError::Store(_) => unavailable(message).code("KEYSTORE_FAILED"),
+            IdentityError::Store(_) => Error::unavailable(message).code("KEYSTORE_FAILED"),
         }
     }
 }
@@ -67,8 +63,10 @@ impl From<SealError> for Error {
     fn from(error: SealError) -> Self {
         match error {
             SealError::Invalid(reason) => Error::invalid(reason).code("INVALID_ENVELOPE"),
-            SealError::Unavailable(reason) => unavailable(reason).code("ENVELOPE_UNAVAILABLE"),
-            SealError::Full(reason) => unavailable(reason).code("DISK_FULL"),
+            SealError::Unavailable(reason) => {
+                Error::unavailable(reason).code("ENVELOPE_UNAVAILABLE")
+            }
+            SealError::Full(reason) => Error::unavailable(reason).code("DISK_FULL"),
         }
     }
 }
@@ -80,9 +78,11 @@ impl From<ConsensusError> for Error {
             ConsensusError::Refused { code, .. } => {
                 Error::new(Family::GateRejected, message).code(code.as_str())
             }
-            ConsensusError::DiskFull(_) => unavailable(message).code("DISK_FULL"),
-            ConsensusError::Crowded { .. } => unavailable(message).code("PROPOSALS_WAITING"),
-            ConsensusError::Unavailable(_) => unavailable(message).code("CONSENSUS_UNAVAILABLE"),
+            ConsensusError::DiskFull(_) => Error::unavailable(message).code("DISK_FULL"),
+            ConsensusError::Crowded { .. } => Error::unavailable(message).code("PROPOSALS_WAITING"),
+            ConsensusError::Unavailable(_) => {
+                Error::unavailable(message).code("CONSENSUS_UNAVAILABLE")
+            }
         }
     }
 }
@@ -103,9 +103,13 @@ impl From<InferenceError> for Error {
     fn from(error: InferenceError) -> Self {
         let message = error.to_string();
         match error {
-            InferenceError::Unavailable(_) => unavailable(message).code("INFERENCE_UNAVAILABLE"),
-            InferenceError::PoolUnavailable(_) => unavailable(message).code("POOL_UNAVAILABLE"),
-            InferenceError::Busy { wait } => unavailable(message)
+            InferenceError::Unavailable(_) => {
+                Error::unavailable(message).code("INFERENCE_UNAVAILABLE")
+            }
+            InferenceError::PoolUnavailable(_) => {
+                Error::unavailable(message).code("POOL_UNAVAILABLE")
+            }
+            InferenceError::Busy { wait } => Error::unavailable(message)
                 .code("INFERENCE_BUSY")
                 .details(json!({ "retry_after_seconds": wait.as_secs_f64() })),
             InferenceError::TooLong { tokens, context, .. } => {
@@ -123,8 +127,8 @@ impl From<InferenceError> for Error {
                     .details(json!({ "receipt": *receipt }))
             }
             InferenceError::Timeout => Error::new(Family::Timeout, message),
-            InferenceError::Cancelled => unavailable(message).code("CANCELLED"),
-            InferenceError::Failed(_) => unavailable(message).code("INFERENCE_FAILED"),
+            InferenceError::Cancelled => Error::unavailable(message).code("CANCELLED"),
+            InferenceError::Failed(_) => Error::unavailable(message).code("INFERENCE_FAILED"),
         }
     }
 }
@@ -134,7 +138,7 @@ impl From<DrillError> for Error {
         let message = error.to_string();
         match error {
             DrillError::Unknown(_) => unknown("ACTOR_UNKNOWN", message),
-            DrillError::NotRunning { .. } => unavailable(message).code("ACTOR_NOT_RUNNING"),
+            DrillError::NotRunning { .. } => Error::unavailable(message).code("ACTOR_NOT_RUNNING"),
             DrillError::Unnoticed => wrong("kind", "UNKNOWN_FAULT", message),
         }
     }
@@ -165,6 +169,6 @@ impl From<StartError> for Error {
             StartError::Bind { .. } => "BIND_FAILED",
             _ => "START_FAILED",
         };
-        unavailable(message).code(code)
+        Error::unavailable(message).code(code)
     }
 }

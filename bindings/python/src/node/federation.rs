@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::answers::Json;
 use super::call::Call;
 use super::failure::wrong;
+use super::input::page_limit;
 use super::running::{Running, deadline};
 use crate::error::{Error, Family, Result};
 
@@ -104,9 +105,7 @@ impl FederationPort {
 
     /// Lists the proposals that are kept, newest first, without embeddings and contents.
     fn proposals(&self, limit: i64, after: Option<&str>, timeout: Option<f64>) -> PyResult<Call> {
-        let limit = usize::try_from(limit).ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
-        let limit = limit
-            .ok_or_else(|| wrong("limit", "OUT_OF_RANGE", format!("limit is 1 to {PAGE_MAX}")))?;
+        let limit = page_limit(limit, PAGE_MAX)?;
         let after = after.map(|after| proposal_id("after", after)).transpose()?;
         let page = Page { limit, after };
         let until = deadline(timeout, self.0.facts.usual)?;

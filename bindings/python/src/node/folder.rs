@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::input::random;
 
 /// A data directory.
 #[derive(Debug)]
@@ -24,10 +25,7 @@ impl Folder {
     /// # Errors
     /// When none can be made.
     pub(super) fn temporary() -> Result<Self> {
-        let mut random = [0_u8; 8];
-        getrandom::fill(&mut random)
-            .map_err(|error| Error::internal(format!("no random bytes: {error}")))?;
-        let name = format!("bizra-{:016x}", u64::from_le_bytes(random));
+        let name = format!("bizra-{:016x}", u64::from_le_bytes(random()?));
         let path = std::env::temp_dir().join(name);
         let made = DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|error| {

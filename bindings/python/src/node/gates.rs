@@ -3,23 +3,20 @@
 use std::sync::Arc;
 
 use bizra_omega::domain::constitution::Constitution;
-use bizra_omega::domain::gate::{ContentType, Facts, GateInput};
+use bizra_omega::domain::gate::{ContentType, Facts, GateInput, SOURCES_MAX};
 use bizra_omega::domain::profile::Profile;
 use bizra_omega::messages::gate_chain::{BATCH_MAX, GateChainMsg};
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 
-use super::answers::{Each, Json};
+use super::answers::{Json, Plain};
 use super::call::Call;
 use super::failure::wrong;
-use super::input::{owned, scores};
+use super::input::{checked_batch, owned, scores};
 use super::running::{Running, deadline};
 use crate::error::Result;
 use crate::gate::GateReceipt;
 use crate::input::Data;
-
-/// Sources of one content: each is read for every check. The limit of the HTTP interface.
-const SOURCES_MAX: usize = 32;
 
 /// The way to the gate-chain actor. Internal to this package: `bizra.Node.gates` wraps it.
 #[pyclass(frozen, module = "bizra._native")]
@@ -40,10 +37,7 @@ impl GatesPort {
         timeout: Option<f64>,
     ) -> PyResult<Call> {
         let count = contents.len();
-        if count > BATCH_MAX {
-            let message = format!("contents has {count} items; a batch has at most {BATCH_MAX}");
-            return Err(wrong("contents", "BATCH_TOO_LARGE", message).into());
-        }
+        checked_batch("contents", count, BATCH_MAX)?;
         let profile = known(profile)?;
         let content_type = readable(content_type)?;
         let facts = known_of(sources)?;
@@ -59,7 +53,7 @@ impl GatesPort {
         Ok(self.0.begin(&self.0.lanes.gates, until, async move {
             let ask = |reply| GateChainMsg::Check { profile, inputs: inputs.clone(), reply };
             let receipts = addr.call(until, ask).await?;
-            Ok(Each(receipts.into_iter().map(GateReceipt::new).collect()))
+            Ok(Plain(receipts.into_iter().map(GateReceipt::new).collect::<Vec<_>>()))
         })?)
     }
 

@@ -1,44 +1,22 @@
 //! The keys of a node.
 
 use bizra_omega::domain::id::NodeId;
-use bizra_omega::domain::identity::{Claim, IdentityInfo, KeyUse, Signed, VerifyError};
+use bizra_omega::domain::identity::{Claim, IdentityInfo, KeyUse};
 use bizra_omega::messages::identity::{BATCH_MAX, IdentityMsg};
 use bytes::Bytes;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 use serde_json::{Value, json};
 
-use super::answers::Json;
-use super::call::{Answer, Call};
+use super::answers::{Json, Plain};
+use super::call::Call;
 use super::failure::wrong;
-use super::input::owned;
+use super::input::{checked_batch, owned};
 use super::running::{Running, deadline};
-use crate::error::Result;
 use crate::input::Data;
 
 /// The way to the identity actor. Internal to this package: `bizra.Node.identity` wraps it.
 #[pyclass(frozen, module = "bizra._native")]
 pub(crate) struct IdentityPort(pub(super) Running);
-
-/// Signatures in hex, all by one key.
-struct Signatures(Vec<Signed>);
-
-impl Answer for Signatures {
-    fn make(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let signatures = self.0.iter().map(|signed| signed.signature.to_hex());
-        Ok(PyList::new(py, signatures)?.into_any().unbind())
-    }
-}
-
-/// What is wrong with each claim; None where nothing is.
-struct Verdicts(Vec<Result<(), VerifyError>>);
-
-impl Answer for Verdicts {
-    fn make(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let verdicts = self.0.into_iter().map(|verdict| verdict.err().map(|why| why.to_string()));
-        Ok(PyList::new(py, verdicts)?.into_any().unbind())
-    }
-}
 
 fn shown(info: &IdentityInfo) -> Value {
     json!({
@@ -50,19 +28,11 @@ fn shown(info: &IdentityInfo) -> Value {
     })
 }
 
-fn checked_batch(argument: &str, count: usize) -> Result<()> {
-    if count <= BATCH_MAX {
-        return Ok(());
-    }
-    let message = format!("{argument} has {count} items; a batch has at most {BATCH_MAX}");
-    Err(wrong(argument, "BATCH_TOO_LARGE", message))
-}
-
 #[pymethods]
 impl IdentityPort {
-    /// Signs each message with the active key.
+    /// Signs each message with the active key; the signatures in hex.
     fn sign(&self, messages: Vec<Data>, timeout: Option<f64>) -> PyResult<Call> {
-        checked_batch("messages", messages.len())?;
+        checked_batch("messages", messages.len(), BATCH_MAX)?;
         let messages: Vec<Bytes> = messages.into_iter().map(owned).collect();
         let until = deadline(timeout, self.0.facts.usual)?;
         let addr = self.0.roster.identity.clone();
@@ -72,13 +42,15 @@ impl IdentityPort {
                 messages: messages.clone(),
                 reply,
             };
-            Ok(Signatures(addr.call(until, ask).await??))
+            let signed = addr.call(until, ask).await??;
+            let signatures = signed.iter().map(|signed| signed.signature.to_hex());
+            Ok(Plain(signatures.collect::<Vec<_>>()))
         })?)
     }
 
-    /// Verifies each triple of message, signature and public key.
+    /// Verifies each triple of message, signature and public key: what is wrong with it, or None.
     fn verify(&self, claims: Vec<(Data, String, String)>, timeout: Option<f64>) -> PyResult<Call> {
-        checked_batch("claims", claims.len())?;
+        checked_batch("claims", claims.len(), BATCH_MAX)?;
         let claim = |(message, signature, public_key)| {
             let message = owned(message);
             Claim { message, signature, public_key }
@@ -88,7 +60,9 @@ impl IdentityPort {
         let addr = self.0.roster.identity.clone();
         Ok(self.0.begin(&self.0.lanes.identity, until, async move {
             let ask = |reply| IdentityMsg::Verify { claims: claims.clone(), reply };
-            Ok(Verdicts(addr.call(until, ask).await?))
+            let verdicts = addr.call(until, ask).await?.into_iter();
+            let faults = verdicts.map(|verdict| verdict.err().map(|why| why.to_string()));
+            Ok(Plain(faults.collect::<Vec<_>>()))
         })?)
     }
 

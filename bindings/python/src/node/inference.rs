@@ -16,10 +16,11 @@ use tokio::task::AbortHandle;
 
 use super::answers::Json;
 use super::call::{Answer, Call};
-use super::input::{random, unsigned};
+use super::input::unsigned;
 use super::process;
 use super::running::{Running, deadline, late};
 use crate::error::{Error, Result, calmly};
+use crate::input::random;
 
 /// Pieces that wait for a slow reader; then the model waits with them. As many as over HTTP.
 const PIECES_MAX: usize = 64;

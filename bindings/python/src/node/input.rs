@@ -6,7 +6,7 @@ use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 
 use super::failure::wrong;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::input::{Data, score};
 
 /// Up to here it costs less to copy bytes than to hold on to Python's own.
@@ -61,10 +61,17 @@ pub(super) fn scores(
     Ok(each.collect::<Result<_>>()?)
 }
 
-/// So many random bytes.
-pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::internal(format!("no random bytes: {error}")))?;
-    Ok(bytes)
+/// The length of a page, from 1 to `max`.
+pub(super) fn page_limit(limit: i64, max: usize) -> Result<usize> {
+    let limit = usize::try_from(limit).ok().filter(|limit| (1..=max).contains(limit));
+    limit.ok_or_else(|| wrong("limit", "OUT_OF_RANGE", format!("limit is 1 to {max}")))
+}
+
+/// That a batch of `count` items is at most `max` long.
+pub(super) fn checked_batch(argument: &str, count: usize, max: usize) -> Result<()> {
+    if count <= max {
+        return Ok(());
+    }
+    let message = format!("{argument} has {count} items; a batch has at most {max}");
+    Err(wrong(argument, "BATCH_TOO_LARGE", message))
 }

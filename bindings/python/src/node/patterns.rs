@@ -20,6 +20,7 @@ use super::answers::Json;
 use super::call::Call;
 use super::failure::{unknown, wrong};
 use super::federation::decided;
+use super::input::{checked_batch, page_limit};
 use super::running::{Running, deadline};
 use crate::clock::now_ms;
 use crate::error::{Error, Family, Result};
@@ -57,11 +58,7 @@ struct Asked {
 impl PatternsPort {
     /// Learns lessons.
     fn learn(&self, lessons: Vec<Taught>, timeout: Option<f64>) -> PyResult<Call> {
-        if lessons.len() > BATCH_MAX {
-            let message =
-                format!("lessons has {} items; a batch has at most {BATCH_MAX}", lessons.len());
-            return Err(wrong("lessons", "BATCH_TOO_LARGE", message).into());
-        }
+        checked_batch("lessons", lessons.len(), BATCH_MAX)?;
         let until = deadline(timeout, self.0.facts.usual)?;
         let addr = self.0.roster.pattern_memory.clone();
         Ok(self.0.begin(&self.0.lanes.patterns, until, async move {
@@ -106,9 +103,7 @@ impl PatternsPort {
 
     /// Lists patterns, newest first.
     fn list(&self, limit: i64, after: Option<&str>, timeout: Option<f64>) -> PyResult<Call> {
-        let limit = usize::try_from(limit).ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
-        let limit = limit
-            .ok_or_else(|| wrong("limit", "OUT_OF_RANGE", format!("limit is 1 to {PAGE_MAX}")))?;
+        let limit = page_limit(limit, PAGE_MAX)?;
         let after = after.map(|after| pattern_id("after", after)).transpose()?;
         let page = Page { limit, after };
         let until = deadline(timeout, self.0.facts.usual)?;
@@ -396,10 +391,8 @@ impl From<MemoryError> for Error {
             MemoryError::Proposal(_) => Error::invalid(message).code("NOT_PROPOSABLE"),
             MemoryError::Consensus(error) => error.into(),
             MemoryError::Embedding(_) => Error::invalid(message).code("TEXT_NOT_EMBEDDED"),
-            MemoryError::DiskFull(_) => Error::new(Family::Unavailable, message).code("DISK_FULL"),
-            MemoryError::Unavailable(_) => {
-                Error::new(Family::Unavailable, message).code("PATTERNS_UNAVAILABLE")
-            }
+            MemoryError::DiskFull(_) => Error::unavailable(message).code("DISK_FULL"),
+            MemoryError::Unavailable(_) => Error::unavailable(message).code("PATTERNS_UNAVAILABLE"),
         }
     }
 }

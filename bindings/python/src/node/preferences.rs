@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::answers::Json;
 use super::call::Call;
 use super::failure::wrong;
+use super::input::page_limit;
 use super::running::{Running, deadline};
 use crate::error::{Error, Family, Result};
 
@@ -83,9 +84,7 @@ impl PreferencesPort {
 
     /// Lists the subjects of which something is known, by name.
     fn subjects(&self, limit: i64, after: Option<String>, timeout: Option<f64>) -> PyResult<Call> {
-        let limit = usize::try_from(limit).ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
-        let limit = limit
-            .ok_or_else(|| wrong("limit", "OUT_OF_RANGE", format!("limit is 1 to {PAGE_MAX}")))?;
+        let limit = page_limit(limit, PAGE_MAX)?;
         let until = deadline(timeout, self.0.facts.usual)?;
         let addr = self.0.roster.preferences.clone();
         Ok(self.0.begin(&self.0.lanes.preferences, until, async move {
@@ -177,6 +176,6 @@ impl From<PreferencesError> for Error {
             PreferencesError::DiskFull(_) => "DISK_FULL",
             PreferencesError::Unavailable(_) => "PREFERENCES_UNAVAILABLE",
         };
-        Error::new(Family::Unavailable, message).code(code)
+        Error::unavailable(message).code(code)
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 
 use super::running::Inner;
-use crate::error::{Error, Family, Result};
+use crate::error::{Error, Result};
 
 /// Set when the interpreter ends: from then on no thread of ours may take the GIL.
 static IS_EXITING: AtomicBool = AtomicBool::new(false);
@@ -55,7 +55,7 @@ const REMEDY: &str = "start processes by the method \"spawn\", or fork before th
 
 fn forked(message: String, started_by: u32, here: u32) -> Error {
     let details = serde_json::json!({ "started_by": started_by, "process": here });
-    Error::new(Family::Unavailable, message).code("FORKED").details(details)
+    Error::unavailable(message).code("FORKED").details(details)
 }
 
 /// Whether a node may be started here.
@@ -83,7 +83,7 @@ pub(super) fn may_start() -> Result<()> {
 
 /// What a call to a node is told that was stopped.
 pub(super) fn stopped() -> Error {
-    Error::new(Family::Unavailable, "the node was stopped").code("NODE_STOPPED")
+    Error::unavailable("the node was stopped").code("NODE_STOPPED")
 }
 
 /// Whether the interpreter ends.

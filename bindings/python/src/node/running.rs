@@ -250,7 +250,7 @@ impl Inner {
         }
         if let Some(reason) = self.ended.get() {
             let message = format!("the node has ended: {reason}");
-            return Err(Error::new(Family::Unavailable, message).code("NODE_ENDED"));
+            return Err(Error::unavailable(message).code("NODE_ENDED"));
         }
         Ok(())
     }
@@ -285,7 +285,7 @@ impl Inner {
         self.check()?;
         let place = Arc::clone(&self.calls).try_acquire_owned().map_err(|_| {
             let message = format!("{CALLS_MAX} calls of this program are on their way already");
-            Error::new(Family::Unavailable, message).code("NODE_BUSY")
+            Error::unavailable(message).code("NODE_BUSY")
         })?;
         let (mut call, filler) = Call::new(&self.loops);
         let task = self.handle.spawn(async move {
