@@ -376,7 +376,7 @@ async fn parents_are_looked_up_in_the_log() {
 async fn nothing_is_promised_when_the_store_cannot_write() {
     let desk = desk().await;
     let sealed = desk.create(&draft(1, json!(1))).await.unwrap();
-    desk.store.close();
+    desk.store.stop_writing();
     let refused = desk.create(&draft(2, json!(1))).await;
     assert!(matches!(refused, Err(SealError::Unavailable(_))), "{refused:?}");
     assert_eq!(desk.consume(&sealed.json).await.code, Some(RejectCode::RejectInternal));

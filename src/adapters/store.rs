@@ -301,13 +301,18 @@ impl Store {
     /// holds this store. Waits for the disk. A read that goes on meanwhile ends with
     /// [`StoreError::Closed`].
     pub fn close(&self) {
+        self.stop_writing();
+        drop(self.db.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Writes what waits and then nothing more; reading goes on. Waits for the disk.
+    pub fn stop_writing(&self) {
         drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             // If it panicked, those who waited for it have been told already.
             let _ = writer.join();
         }
-        drop(self.db.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Whether writes are refused since one failed, and why.

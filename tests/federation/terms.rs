@@ -78,7 +78,7 @@ async fn limits_are_kept_and_told() {
 async fn nothing_is_promised_when_the_store_cannot_write() {
     let node = node(Floor::default()).await;
     let first = node.propose(&proposal(1)).await.unwrap();
-    node.store.close();
+    node.store.stop_writing();
     let refused = node.propose(&proposal(2)).await;
     assert!(matches!(refused, Err(ConsensusError::Unavailable(_))), "{refused:?}");
     // What is known is still told.

@@ -159,7 +159,7 @@ async fn below_the_floor_of_the_disk_nothing_is_learned_and_the_rest_goes_on() {
 async fn nothing_is_promised_when_the_store_cannot_write_and_recall_goes_on() {
     let house = house(Floor::default()).await;
     house.learned(lesson("a text to keep", &[], "a")).await;
-    house.store.close();
+    house.store.stop_writing();
     let refused = house.learn(vec![lesson("another text", &[], "a")]).await;
     assert!(matches!(refused, Err(MemoryError::Unavailable(_))), "{refused:?}");
     assert_eq!(house.near("a text to keep", none()).await.len(), 1);
