@@ -15,6 +15,7 @@ mod federation;
 mod gates;
 mod http;
 mod inference;
+mod models;
 mod patterns;
 mod preferences;
 mod process;
@@ -28,6 +29,7 @@ pub use gates::{GateLabels, GateMeter};
 pub use http::{AnswerLabels, HttpLabels};
 pub(crate) use inference::Work;
 pub use inference::{AnswerLabel, AttemptLabels, BackendLabel, InferenceMeter, TokenLabels};
+pub use models::PullMeter;
 pub use patterns::PatternMeter;
 pub use preferences::{EffectLabel, PreferenceMeter};
 pub use process::{ProcessFigures, StoreFigures};
@@ -50,6 +52,7 @@ struct Inner {
     http: http::Families,
     inference: inference::Families,
     patterns: PatternMeter,
+    pulls: PullMeter,
     preferences: PreferenceMeter,
     proofs: proofs::Families,
     routing: RoutingMeter,
@@ -80,6 +83,7 @@ impl Metrics {
         let patterns = PatternMeter::register(registry.sub_registry_with_prefix("pattern"));
         let preferences = preferences::register(&mut registry);
         let proofs = proofs::Families::register(&mut registry);
+        let pulls = PullMeter::register(registry.sub_registry_with_prefix("model"));
         let routing = RoutingMeter::register(registry.sub_registry_with_prefix("inference"));
         let sockets = sockets::Families::register(registry.sub_registry_with_prefix("ws"));
         let sources = process::register(&mut registry);
@@ -93,6 +97,7 @@ impl Metrics {
             http,
             inference,
             patterns,
+            pulls,
             preferences,
             proofs,
             routing,
@@ -106,6 +111,7 @@ impl Metrics {
     /// # Errors
     /// Only if the text cannot be written to memory.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        self.0.sources.refresh();
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.0.registry)?;
         Ok(text)

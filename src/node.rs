@@ -41,7 +41,7 @@ use crate::metrics::{Metrics, StoreFigures};
 use crate::supervisor::{ChildSpec, Exit, Root};
 
 use door::{Door, Opened};
-use embedder::embedder;
+use embedder::{Counted, embedder};
 use plan::Plan;
 pub use start_error::StartError;
 
@@ -101,6 +101,7 @@ pub async fn start_with(
     let door = Door::make(&config, tls).await?;
     let embedder = Arc::clone(&ground.embedder);
     let open = |plan: &Plan<'_>, roster: &Roster, metrics: &Metrics| {
+        let embedder = Arc::new(Counted { embedder, metrics: metrics.clone() });
         let (child, opened) = door.child(plan, &config, roster, metrics, started, embedder);
         (Some(child), opened)
     };
@@ -164,6 +165,7 @@ async fn assemble<T>(
     let store = Arc::new(Store::open(&data_dir, config.store.free_bytes_min)?);
 
     let metrics = watched(config, &store);
+    let embedder: Arc<dyn Embed> = Arc::new(Counted { embedder, metrics: metrics.clone() });
     let events = Events::new(metrics.events_missed());
     events.announce([Topic::Actors, Topic::Inference, Topic::Envelopes]);
     events.announce([Topic::Federation, Topic::Consensus, Topic::Models, Topic::Patterns]);
@@ -237,7 +239,7 @@ async fn assemble<T>(
         now_ms: clock::now_ms,
     };
     let (memory_child, pattern_memory) = plan.actor(pattern_memory::NAME, move || memory.clone());
-    let keeper = models::Models::from_config(config, events.clone())?;
+    let keeper = models::Models::from_config(config, events.clone(), metrics.pulls())?;
     let (models_child, models) = plan.actor(models::NAME, move || keeper.clone());
     let learner = preferences::Preferences::from_config(&config.preferences, &store, &metrics);
     let (preferences_child, preferences) = plan.actor(preferences::NAME, move || learner.clone());

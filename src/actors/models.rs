@@ -22,6 +22,7 @@ use crate::domain::model_store::{ModelName, Progress, Stage};
 use crate::messages::addr::{Deadline, Reply, unless_abandoned};
 use crate::messages::event::{Event, Events, ModelEvent};
 use crate::messages::models::ModelsMsg;
+use crate::metrics::PullMeter;
 
 /// The actor's name.
 pub const NAME: &str = "models";
@@ -43,6 +44,7 @@ struct Work {
     tasks: Mutex<BTreeMap<String, AbortHandle>>,
     places: Semaphore,
     events: Events,
+    meter: PullMeter,
 }
 
 impl Models {
@@ -52,12 +54,14 @@ impl Models {
         catalogue: Catalogue,
         hub: Result<Hub, ModelStoreError>,
         events: Events,
+        meter: PullMeter,
     ) -> Self {
         let work = Work {
             pulls: Mutex::default(),
             tasks: Mutex::default(),
             places: Semaphore::new(RUNNING_MAX),
             events,
+            meter,
         };
         Self {
             store,
@@ -71,13 +75,17 @@ impl Models {
     ///
     /// # Errors
     /// When the catalogue cannot be read.
-    pub fn from_config(config: &Config, events: Events) -> Result<Self, ModelStoreError> {
+    pub fn from_config(
+        config: &Config,
+        events: Events,
+        meter: PullMeter,
+    ) -> Result<Self, ModelStoreError> {
         let models = &config.inference.models;
         let store = ModelStore::new(&config.node.data_dir, config.store.free_bytes_min);
         let catalogue = catalogue(models.catalogue.as_deref())?;
         let token = models.token.expose();
         let hub = Hub::new(&models.endpoint, token, models.offline, Waits::default());
-        Ok(Self::new(store, catalogue, hub, events))
+        Ok(Self::new(store, catalogue, hub, events, meter))
     }
 
     fn begin(&self, name: &ModelName) -> Result<PullInfo, ModelsError> {
@@ -91,6 +99,7 @@ impl Models {
             Begun::New(info) => info,
         };
         info!(model = %name, pull = info.id, "a model is pulled");
+        self.work.meter.began();
         self.work.tell(&info);
         let (work, store, entry) = (Arc::clone(&self.work), self.store.clone(), entry.clone());
         let id = info.id.clone();
@@ -105,7 +114,7 @@ impl Models {
         let now = clock::shown_ms();
         let ended = self.work.pulls().end(id, PullState::Cancelled, None, now);
         if let Some(info) = ended {
-            self.work.tell(&info);
+            self.work.tell_end(&info);
         }
         let task = self.work.tasks().remove(id);
         if let Some(task) = task {
@@ -158,10 +167,15 @@ impl Work {
         self.events.publish(Event::Model(ModelEvent::Pull(info.clone())));
     }
 
+    fn tell_end(&self, info: &PullInfo) {
+        self.meter.ended(info.state.as_str());
+        self.tell(info);
+    }
+
     fn end(&self, id: &str, state: PullState, reason: Option<String>) {
         let ended = self.pulls().end(id, state, reason, clock::shown_ms());
         if let Some(info) = ended {
-            self.tell(&info);
+            self.tell_end(&info);
         }
         self.tasks().remove(id);
     }

@@ -1,4 +1,4 @@
-//! Metrics of embeddings that were asked for over HTTP.
+//! Metrics of embeddings: of all texts, whoever wants them, and of requests for nothing else.
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ impl Families {
         registry.register("texts", "Texts that got a vector", families.texts.clone());
         let help = "Bytes of these texts";
         registry.register("text_bytes", help, families.bytes.clone());
-        let help = "Time for all texts of a request, waiting for a place included";
+        let help =
+            "Time for all texts of a request to /v1/embeddings, waiting for a place included";
         let seconds = families.request_seconds.clone();
         registry.register_with_unit("request", help, Unit::Seconds, seconds);
         families
@@ -34,11 +35,15 @@ impl Families {
 }
 
 impl Metrics {
-    /// Counts texts of a request that got their vectors.
-    pub(crate) fn embedded(&self, texts: usize, bytes: usize, elapsed: Duration) {
+    /// Notes how long a request waited for its vectors.
+    pub(crate) fn embeddings_made(&self, elapsed: Duration) {
+        self.0.embedding.request_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts a text of so many bytes that got its vector.
+    pub(crate) fn text_embedded(&self, bytes: usize) {
         let families = &self.0.embedding;
-        families.texts.inc_by(u64::try_from(texts).unwrap_or(u64::MAX));
+        families.texts.inc();
         families.bytes.inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
-        families.request_seconds.observe(elapsed.as_secs_f64());
     }
 }

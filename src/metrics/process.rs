@@ -56,6 +56,16 @@ pub(super) struct Sources {
     process: Source<ProcessFigures>,
     store: Source<Option<StoreFigures>>,
     log_lines_dropped: Source<u64>,
+    backends: Source<()>,
+}
+
+impl Sources {
+    /// Has everybody set their gauges whose values change by themselves.
+    pub(super) fn refresh(&self) {
+        if let Some(set) = self.backends.get() {
+            set();
+        }
+    }
 }
 
 impl fmt::Debug for Sources {
@@ -86,6 +96,11 @@ impl Metrics {
     /// Where the figures of the store come from; `None` when it is gone.
     pub fn watch_store(&self, read: impl Fn() -> Option<StoreFigures> + Send + Sync + 'static) {
         let _ = self.0.sources.store.set(Box::new(read));
+    }
+
+    /// Sets the gauges of backends, some of which change as time goes by. The first to say so is heard.
+    pub(crate) fn watch_backends(&self, set: impl Fn() + Send + Sync + 'static) {
+        let _ = self.0.sources.backends.set(Box::new(set));
     }
 
     /// Where the number of log lines comes from that were dropped.

@@ -79,6 +79,7 @@ async fn every_family_moves_when_what_it_counts_happens() {
         (edge.max_restarts, edge.waiting_max) = (Some(2), Some(1));
         // More at once than its actor takes, and one repeat.
         config.inference.edge.parallel = 2;
+        config.inference.models.endpoint = "http://127.0.0.1:1".to_owned();
         config.inference.retry.budget_reserve = 1;
     })
     .await;
@@ -188,7 +189,7 @@ async fn by_requests(moves: &mut Moves<'_>) {
     let proposed = moves.by(&decided, client.post("/federation/propose", &proposal)).await;
     assert_eq!(proposed.0, 200, "{}", proposed.1);
 
-    by_preferences(moves).await;
+    patterns::by_preferences(moves).await;
 
     let embed = async {
         let url = format!("{}/v1/embeddings", house.base.split("/api").next().unwrap());
@@ -199,6 +200,8 @@ async fn by_requests(moves: &mut Moves<'_>) {
     let embedded =
         ["embedding_texts_total", "embedding_text_bytes_total", "embedding_request_seconds_count"];
     moves.by(&embedded, embed).await;
+
+    patterns::by_pulls(moves).await;
 
     // As many as are in flight, and one that the model has no place for.
     let long =
@@ -220,27 +223,6 @@ async fn by_requests(moves: &mut Moves<'_>) {
     house.until("http_requests_in_flight", |requests| requests >= 2.0).await;
     moves.seen.extend(["actor_waiting", "http_requests_in_flight"].map(str::to_owned));
     assert_eq!(generating.await.unwrap().0, 200);
-}
-
-/// More than are told at once.
-async fn by_preferences(moves: &mut Moves<'_>) {
-    let client = &moves.house.client;
-    let observe = async |number: usize| {
-        let key = format!("k{}", number % 17);
-        let body = json!({ "subject": "ann", "type": "custom", "key": key, "value": "x" });
-        assert_eq!(client.post("/preferences/observe", &body).await.0, 200);
-    };
-    let learned = ["preference_subjects", "preference_observations_total{effect=\"activated\"}"];
-    let observed = async {
-        for number in 0..17 * 6 {
-            observe(number).await;
-        }
-    };
-    moves.by(&learned, observed).await;
-    let ann = json!({ "subject": "ann" });
-    let told = ["preference_told_total", "preference_left_out_total"];
-    moves.by(&told, client.post("/preferences/apply", &ann)).await;
-    moves.by(&["preference_forgotten_total"], client.post("/preferences/forget", &ann)).await;
 }
 
 #[expect(clippy::print_stderr, reason = "whoever runs it should know what was not tested")]

@@ -1,4 +1,4 @@
-//! What moves the metrics of pattern memory.
+//! What moves the metrics of pattern memory, preferences and pulls.
 
 use serde_json::json;
 
@@ -41,4 +41,37 @@ pub(super) async fn by_patterns(moves: &mut Moves<'_>) {
     assert_eq!(status, 200, "{told}");
     let forgotten = ["pattern_removed_total{reason=\"forgotten\"}"];
     moves.by(&forgotten, client.delete(&path)).await;
+}
+
+/// More than are told at once.
+pub(super) async fn by_preferences(moves: &mut Moves<'_>) {
+    let client = &moves.house.client;
+    let observe = async |number: usize| {
+        let key = format!("k{}", number % 17);
+        let body = json!({ "subject": "ann", "type": "custom", "key": key, "value": "x" });
+        assert_eq!(client.post("/preferences/observe", &body).await.0, 200);
+    };
+    let learned = ["preference_subjects", "preference_observations_total{effect=\"activated\"}"];
+    let observed = async {
+        for number in 0..17 * 6 {
+            observe(number).await;
+        }
+    };
+    moves.by(&learned, observed).await;
+    let ann = json!({ "subject": "ann" });
+    let told = ["preference_told_total", "preference_left_out_total"];
+    moves.by(&told, client.post("/preferences/apply", &ann)).await;
+    moves.by(&["preference_forgotten_total"], client.post("/preferences/forget", &ann)).await;
+}
+
+/// A pull that finds nobody to pull from.
+pub(super) async fn by_pulls(moves: &mut Moves<'_>) {
+    let house = moves.house;
+    let client = &house.client;
+    let smollm = json!({ "name": "smollm2-135m-instruct" });
+    let pull = moves.by(&["model_pulls_open"], client.post("/models/pull", &smollm)).await;
+    let cancel = format!("/models/pulls/{}/cancel", pull.1["id"].as_str().unwrap());
+    let ended = ["model_pulls_total{outcome=\"cancelled\"}"];
+    assert_eq!(moves.by(&ended, client.post(&cancel, &json!({}))).await.0, 200);
+    house.until("model_pulls_open", |open| open == 0.0).await;
 }

@@ -188,7 +188,8 @@ async fn at_most_two_run_and_sixteen_are_open() {
     let listed = Catalogue::parse("test", &entries).unwrap();
     let hub = Hub::new(&double.url(), "", false, crate::hub::waits());
     let settings = settings(Strategy::OneForOne);
-    let models = Models::new(place.store.clone(), listed, hub, settings.events.clone());
+    let (events, meter) = (settings.events.clone(), settings.metrics.pulls());
+    let models = Models::new(place.store.clone(), listed, hub, events, meter);
     let make = move || models.clone();
     let (spec, addr) =
         ChildSpec::actor(models::NAME, permanent(), SECOND, 64, &settings.metrics, make);

@@ -88,6 +88,10 @@ async fn a_failing_backend_is_left_alone_and_gets_exactly_one_probe() {
     assert_eq!(local.asked(), 5, "nobody is sent to it");
     // Half a minute later one of many finds out, and it takes its time.
     tokio::time::sleep(30 * SECOND).await;
+    // Nobody asked anything, and who scrapes sees it all the same.
+    let scraped = house.metrics.encode().unwrap();
+    let series = "inference_breaker{backend=\"local\",state=\"half_open\"} 1";
+    assert!(scraped.contains(series), "{scraped}");
     local.set(Mode::Hangs);
     let probing = tokio::spawn({
         let house = house.clone();

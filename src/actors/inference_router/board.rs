@@ -112,8 +112,15 @@ impl Board {
         let board = Self(Arc::new(inner));
         for index in 0..board.backends().len() {
             board.meter().begin(board.name(index));
-            board.show(index, &board.known());
         }
+        board.show_all();
+        // An open breaker becomes half open without anybody's doing.
+        let shown = Arc::downgrade(&board.0);
+        metrics.watch_backends(move || {
+            if let Some(inner) = shown.upgrade() {
+                Self(inner).show_all();
+            }
+        });
         board
     }
 
@@ -291,24 +298,26 @@ impl Board {
     pub(super) fn infos(&self) -> Vec<BackendInfo> {
         let now = self.now();
         let known = self.known();
-        let info = |(index, (backend, lane)): (usize, (&Backend, &Lane))| {
-            self.show(index, &known);
-            BackendInfo {
-                name: backend.addr.name().to_string(),
-                kind: backend.kind,
-                tier: backend.tier,
-                breaker: known.breakers.stand(index, now).as_str(),
-                parallel: backend.parallel,
-                running: lane.door.running(),
-                queued: lane.door.waiting(),
-                first_token_p50: lane.first_tokens.percentile(50),
-                first_token_p95: lane.first_tokens.percentile(95),
-                last_error: lane
-                    .last_error
-                    .map(|(class, at)| LastError { class, age: at.elapsed() }),
-            }
+        let info = |(index, (backend, lane)): (usize, (&Backend, &Lane))| BackendInfo {
+            name: backend.addr.name().to_string(),
+            kind: backend.kind,
+            tier: backend.tier,
+            breaker: known.breakers.stand(index, now).as_str(),
+            parallel: backend.parallel,
+            running: lane.door.running(),
+            queued: lane.door.waiting(),
+            first_token_p50: lane.first_tokens.percentile(50),
+            first_token_p95: lane.first_tokens.percentile(95),
+            last_error: lane.last_error.map(|(class, at)| LastError { class, age: at.elapsed() }),
         };
         self.backends().iter().zip(&known.lanes).enumerate().map(info).collect()
+    }
+
+    fn show_all(&self) {
+        let known = self.known();
+        for index in 0..self.backends().len() {
+            self.show(index, &known);
+        }
     }
 
     /// Shows in the metrics how a backend stands.

@@ -33,6 +33,17 @@ pub enum PullState {
 }
 
 impl PullState {
+    /// One word, for labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     fn is_open(self) -> bool {
         matches!(self, Self::Queued | Self::Running)
     }

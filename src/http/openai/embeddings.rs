@@ -169,7 +169,7 @@ pub(in crate::http) async fn create(
     let done = timeout_at(deadline.instant(), work).await.map_err(|_| ApiError::timeout())?;
     let done = done.map_err(|error| ApiError::internal(format!("embedding: {error}")))?;
     let vectors = done?;
-    app.metrics.embedded(vectors.len(), bytes, began.elapsed());
+    app.metrics.embeddings_made(began.elapsed());
     let tokens = bytes.div_ceil(TOKEN_BYTES);
     let vector = |(index, numbers): (usize, Vec<f32>)| Embedding {
         object: "embedding",
