@@ -229,13 +229,18 @@ fn names_other_actor(name: &str, code: &str) -> bool {
 }
 
 /// Whether a command names an adapter other than the keys, the lock and the models: on those it works
-/// without a node, and whatever else it wants it asks the node for. A replay computes by itself.
+/// without a node, and whatever else it wants it asks the node for. A replay computes by itself, and
+/// the doctor looks at embedding models and model servers as a node does.
 fn names_other_adapter(name: &str, code: &str) -> bool {
     name.starts_with("src/cli/")
         && code.match_indices("crate::adapters").any(|(at, path)| {
             let rest = code[at + path.len()..].trim_start_matches("::");
             let is_replay = name == "src/cli/replay.rs" && rest.starts_with("edge::");
-            !is_replay && !["keystore", "lock", "models"].iter().any(|own| rest.starts_with(own))
+            let is_doctor = name.starts_with("src/cli/doctor/")
+                && ["embedding::", "model_server::"].iter().any(|own| rest.starts_with(own));
+            let is_own =
+                ["keystore::", "lock::", "models::"].iter().any(|own| rest.starts_with(own));
+            !(is_replay || is_doctor || is_own)
         })
 }
 

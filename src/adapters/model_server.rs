@@ -4,6 +4,8 @@ use crate::adapters::upstream::{Access, Description, Part, ServerError, Waits};
 use crate::adapters::{ollama, openai};
 use crate::domain::inference::InferenceRequest;
 
+pub mod configured;
+
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -15,6 +15,7 @@ use crate::machine;
 
 mod checks;
 mod models;
+mod servers;
 
 /// What `bizra doctor` takes.
 #[derive(Debug, Args)]
@@ -112,12 +113,14 @@ pub(super) async fn run(
             let (found, pid) = checks::node(&config, target).await;
             findings.extend(found);
             findings.push(checks::open_files(&config, pid));
-            let ollama = models::ollama(&config.inference.ollama).await;
-            findings.push(ollama.finding());
-            findings.push(models::edge(&config.inference.edge, &machine, &ollama));
+            findings.push(models::embedding(&config.embedding).await);
+            let servers = servers::ask(&config.inference).await;
+            findings.extend(servers.iter().map(servers::Server::finding));
+            let is_served = servers::serve_locally(&servers);
+            findings.extend(models::edge(&config.inference.edge, &machine, is_served));
             findings.push(models::size(&machine));
-            advice = models::advice(&machine, &ollama);
-            findings.push(models::tier(&machine, &ollama));
+            advice = models::advice(&machine, is_served);
+            findings.push(models::tier(&machine, is_served));
         }
     }
     let failed = findings.iter().filter(|finding| finding.state == State::Fail).count();

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::actor::Failure;
-use crate::actors::backend;
 use crate::adapters::audit::AuditError;
 use crate::adapters::constitution_file::ConstitutionFileError;
 use crate::adapters::embedding::ModelError;
 use crate::adapters::keystore::KeystoreError;
 use crate::adapters::lock::LockError;
+use crate::adapters::model_server::configured::SetupError;
 use crate::adapters::models::ModelStoreError;
 use crate::adapters::store::StoreError;
 use crate::http::origin::OriginError;
@@ -86,7 +86,7 @@ pub enum StartError {
     Plain(IpAddr),
     /// A model server cannot be used as it is configured.
     #[error(transparent)]
-    Server(#[from] backend::remote::SetupError),
+    Server(#[from] SetupError),
     /// An actor does not come up.
     #[error("{0}")]
     Actors(Failure),

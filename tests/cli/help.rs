@@ -110,6 +110,11 @@ fn the_doctor_ends_with_1_and_names_what_is_wrong() {
         ("[http]\nhost = \"0.0.0.0\"\n", "without TLS"),
         ("[gates]\nconstitution = \"/absent.toml\"\n", "/absent.toml"),
         ("[inference.edge]\nmodel = \"/absent.gguf\"\n", "/absent.gguf"),
+        ("[embedding]\nmodel = \"/absent\"\n", "model.safetensors"),
+        (
+            "[[inference.openai]]\nname = \"a\"\nurl = \"http://127.0.0.1:9\"\napi_key_file = \"/no.key\"\n",
+            "/no.key",
+        ),
     ] {
         std::fs::write(&file, text).unwrap();
         let (code, out, _) = doctor(home.path(), &["--config", file.to_str().unwrap()]);

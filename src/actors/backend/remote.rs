@@ -9,15 +9,15 @@ use tracing::{info, warn};
 
 use crate::actor::{Actor, Failure, Turn};
 use crate::actors::backend::answer;
+use crate::adapters::model_server::configured::{Configured, SetupError};
 use crate::adapters::model_server::{Kind, ModelServer};
-use crate::adapters::upstream::{Access, Description, Part, ServerError, Waits};
+use crate::adapters::upstream::{Description, Part, ServerError};
 use crate::clock;
 use crate::config;
 use crate::domain::inference::estimate;
 use crate::domain::inference::route::is_same_model;
 use crate::domain::inference::{BackendError, Generated, InferenceRequest, ModelInfo, Stage, Tier};
 use crate::messages::backend::BackendMsg;
-use crate::private_file;
 
 /// A server as the rest of the node knows it.
 #[derive(Clone, Debug)]
@@ -46,16 +46,6 @@ pub struct RemoteBackend {
     seen: Arc<watch::Sender<Seen>>,
     /// Asks for a probe at once.
     doubt: Arc<Notify>,
-}
-
-/// A server cannot be used as it is configured.
-#[derive(Debug, thiserror::Error)]
-#[error("{key}: {reason}")]
-pub struct SetupError {
-    /// The key that is wrong.
-    pub key: String,
-    /// What is wrong with it.
-    pub reason: String,
 }
 
 /// The outcome of the last probe.
@@ -95,61 +85,19 @@ impl RemoteBackend {
     /// # Errors
     /// When the file with a key cannot be used, or an address is none.
     pub fn all_from_config(config: &config::Inference) -> Result<Vec<Self>, SetupError> {
-        let list = |kind: Kind, section: &'static str, servers: &[config::ModelServer]| {
-            let named = |(index, server): (usize, &config::ModelServer)| {
-                let name = format!("{}-{}", kind.as_str(), server.name);
-                Self::from_config(kind, name, format!("{section}[{index}]"), server)
-            };
-            servers.iter().enumerate().map(named).collect::<Result<Vec<_>, _>>()
-        };
-        let (kind, section) = (Kind::Ollama, "inference.ollama");
-        let name = kind.as_str().to_owned();
-        let first = Self::from_config(kind, name, section.to_owned(), &config.ollama.first())?;
-        let mut all = vec![first];
-        all.extend(list(Kind::Ollama, "inference.ollama.servers", &config.ollama.servers)?);
-        all.extend(list(Kind::OpenAi, "inference.openai", &config.openai)?);
-        Ok(all)
+        Configured::all(config).into_iter().map(Self::from_config).collect()
     }
 
-    fn from_config(
-        kind: Kind,
-        name: String,
-        section: String,
-        config: &config::ModelServer,
-    ) -> Result<Self, SetupError> {
-        let bad =
-            |key: &str, reason: String| SetupError { key: format!("{section}.{key}"), reason };
-        let waits = Waits {
-            connect: Duration::from_millis(config.connect_ms),
-            probe: Duration::from_millis(config.probe_timeout_ms),
-            first_token: Duration::from_millis(config.first_token_ms),
-            between_tokens: Duration::from_millis(config.between_tokens_ms),
-        };
-        let api_key = match &config.api_key_file {
-            Some(path) => {
-                let read = private_file::read(path, config::API_KEY_BYTES_MAX + 2);
-                let bytes = read.map_err(|error| bad("api_key_file", error.to_string()))?;
-                let text = std::str::from_utf8(&bytes).ok().map(str::trim_end);
-                let key = text.and_then(config::ApiKey::new);
-                Some(key.ok_or_else(|| bad("api_key_file", "holds no key".to_owned()))?)
-            }
-            None => config.api_key.clone(),
-        };
-        let access = Access {
-            api_key: api_key.map(|key| key.reveal().into()),
-            ca_file: config.ca_file.clone(),
-            proxy: config.proxy.clone(),
-        };
-        let key = if access.ca_file.is_some() { "ca_file" } else { "url" };
-        let server = ModelServer::new(kind, &config.url, waits, &access);
-        let server = server.map_err(|error| bad(key, error.to_string()))?;
+    fn from_config(configured: Configured) -> Result<Self, SetupError> {
+        let server = configured.client()?;
+        let Configured { name, section, config, .. } = configured;
         let settings = Settings {
             name,
             tier: match config.tier {
                 config::ServerTier::Local => Tier::Local,
                 config::ServerTier::Pool => Tier::Pool,
             },
-            model: config.model.clone(),
+            model: config.model,
             parallel: config.parallel,
             probe_pause: Duration::from_secs(config.probe_seconds),
             section,
