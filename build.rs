@@ -1,5 +1,6 @@
 //! Names the code that computes text, so that a proof can say by which it was computed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -34,6 +35,29 @@ fn main() {
     let version = Command::new(rustc).arg("--version").output();
     hash.add(&version.map(|output| output.stdout).unwrap_or_default());
     println!("cargo::rustc-env=BIZRA_ENGINE_BUILD={:016x}", hash.0);
+    add_llama_cpp(&mut hash);
+    println!("cargo::rustc-env=BIZRA_LLAMA_CPP_BUILD={:016x}", hash.0);
+}
+
+/// What decides over llama.cpp's numbers besides: the flags, and the compiler of its build.
+fn add_llama_cpp(hash: &mut Hash) {
+    if env::var_os("CARGO_FEATURE_LLAMA_CPP").is_none() {
+        return;
+    }
+    let is_setting = |name: &str| ["CMAKE_", "GGML_", "LLAMA_"].iter().any(|p| name.starts_with(p));
+    let names = ["CARGO_ENCODED_RUSTFLAGS", "CFLAGS", "CXXFLAGS", "CC", "CXX"];
+    // In the order of their names, whatever order the system has.
+    let settings: BTreeMap<String, String> = env::vars().collect();
+    for (name, value) in &settings {
+        if is_setting(name) || names.contains(&name.as_str()) {
+            hash.add(name.as_bytes());
+            hash.add(value.as_bytes());
+            println!("cargo::rerun-if-env-changed={name}");
+        }
+    }
+    let compiler = settings.get("CXX").map_or("c++", String::as_str);
+    let version = Command::new(compiler).arg("--version").output();
+    hash.add(&version.map(|output| output.stdout).unwrap_or_default());
 }
 
 /// FNV-1a. It tells builds apart; nothing rests on it that somebody would forge.

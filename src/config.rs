@@ -332,6 +332,8 @@ pub struct Edge {
     pub model: Option<PathBuf>,
     /// Further GGUF files, beside those in the folder `models` of the data directory.
     pub models: Vec<PathBuf>,
+    /// What computes with them.
+    pub engine: Engine,
     /// Bytes that the weights of loaded models may take together; 0 is most of what is free.
     pub memory_bytes: u64,
     /// Requests generated at the same time; further ones wait.
@@ -342,7 +344,33 @@ pub struct Edge {
 
 impl Default for Edge {
     fn default() -> Self {
-        Self { model: None, models: Vec::new(), memory_bytes: 0, parallel: 1, threads: 0 }
+        Self {
+            model: None,
+            models: Vec::new(),
+            engine: Engine::default(),
+            memory_bytes: 0,
+            parallel: 1,
+            threads: 0,
+        }
+    }
+}
+
+/// What computes with the models of the edge tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// The node's own pass, on candle's kernels.
+    #[default]
+    Candle,
+    /// llama.cpp. Builds without the feature `llama-cpp` refuse it.
+    LlamaCpp,
+}
+
+impl Engine {
+    /// Whether this build has it.
+    #[must_use]
+    pub fn is_built(self) -> bool {
+        self == Self::Candle || cfg!(feature = "llama-cpp")
     }
 }
 

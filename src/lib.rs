@@ -95,12 +95,16 @@ pub mod adapters {
         pub mod generate;
         pub mod gguf;
         mod gguf_reader;
+        mod layout;
+        #[cfg(feature = "llama-cpp")]
+        mod llama_cpp;
         pub mod merge;
         pub mod metadata;
         pub mod model;
         pub mod network;
         pub mod pretokenizer;
         pub mod sampler;
+        pub mod session;
         pub mod spelling;
         pub mod threads;
         pub mod vocabulary;

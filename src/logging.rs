@@ -37,7 +37,9 @@ pub fn start(log: &Log, telemetry: &Telemetry) -> Result<(), LoggingError> {
         Some(_) => concat!(",", "bizra_omega::span=debug"),
         None => "",
     };
-    let filter = EnvFilter::builder().parse(format!("ractor=warn,{}{spans}", log.filter));
+    // llama.cpp tells every tensor and, of each request, how its room is rounded.
+    let quiet = "ractor=warn,llama_cpp_2=warn,llama-cpp-2=error";
+    let filter = EnvFilter::builder().parse(format!("{quiet},{}{spans}", log.filter));
     let filter = filter
         .map_err(|error| fail("log.filter", format!("log.filter: {:?}: {error}", log.filter)))?;
     let is_terminal = std::io::stderr().is_terminal();

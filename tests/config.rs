@@ -101,6 +101,7 @@ fn every_key_can_be_set_by_the_environment() {
                 "[{name = \"a\", url = \"http://box:1\"}]".to_owned()
             }
             ("telemetry.endpoint", _) => "http://box:1".to_owned(),
+            ("inference.edge.engine", _) => "llama-cpp".to_owned(),
             ("auth.mode", _) => "trust-loopback".to_owned(),
             ("log.format", _) => "json".to_owned(),
             (_, Value::Integer(default)) => (default + 1).to_string(),
@@ -113,8 +114,13 @@ fn every_key_can_be_set_by_the_environment() {
         };
         let name = format!("BIZRA_{}", key.to_uppercase().replace('.', "__"));
         let loaded = load(&[(&name, &other)], &Flags::default());
-        if key == "telemetry.endpoint" && !cfg!(feature = "otlp") {
-            refused(loaded, &[&name, &key, "--features otlp"]);
+        let lacks = match key.as_str() {
+            "telemetry.endpoint" if !cfg!(feature = "otlp") => Some("--features otlp"),
+            "inference.edge.engine" if !cfg!(feature = "llama-cpp") => Some("--features llama-cpp"),
+            _ => None,
+        };
+        if let Some(lacks) = lacks {
+            refused(loaded, &[&name, &key, lacks]);
             continue;
         }
         let config = loaded.unwrap();

@@ -17,6 +17,7 @@ use bizra_omega::adapters::edge::generate::{Limits, generate};
 use bizra_omega::adapters::edge::model::EdgeModel;
 use bizra_omega::adapters::model_server::Kind;
 use bizra_omega::adapters::upstream::{Access, Waits};
+use bizra_omega::config::Engine;
 use bizra_omega::domain::inference::conversation::Form;
 use bizra_omega::domain::inference::request::{self, RawRequest};
 use bizra_omega::domain::inference::{Generated, InferenceRequest};
@@ -152,7 +153,7 @@ async fn its_greedy_tokens_are_those_of_the_edge_engine() {
     let up = backend(&peer).await;
     // Nobody else asks the server from here on: it drops an answer for a newer request.
     drop(up);
-    let ours = EdgeModel::load(&DEMO).unwrap();
+    let ours = EdgeModel::load(&DEMO, Engine::Candle).unwrap();
     let mut show = |_: &str| ControlFlow::Continue(());
     for prompt in PROMPTS {
         let request = greedy(prompt, 32);

@@ -6,6 +6,7 @@ mod tiny_gguf;
 
 use std::path::{Path, PathBuf};
 
+use bizra_omega::config::Engine;
 use live::{Client, bizra, config};
 use serde_json::{Value, json};
 use tiny_gguf::Tiny;
@@ -22,8 +23,14 @@ struct Scene {
 
 impl Scene {
     async fn new(parameters: Value) -> Self {
+        Self::with(Engine::default(), parameters).await
+    }
+
+    async fn with(engine: Engine, parameters: Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let node = bizra_omega::node::start(config(dir.path())).await.unwrap();
+        let mut config = config(dir.path());
+        config.inference.edge.engine = engine;
+        let node = bizra_omega::node::start(config).await.unwrap();
         let client = Client::new(node.address(), dir.path());
         let mut body = json!({ "prompt": PROMPT, "max_tokens": 24, "temperature": 0 });
         for (key, value) in parameters.as_object().unwrap() {
@@ -146,4 +153,34 @@ async fn another_build_is_said_to_be_one() {
     let (code, said) = scene.replay(&other_text, &right).await;
     assert_eq!(code, 1);
     assert!(said.contains("so this proves nothing"), "{said}");
+}
+
+/// A line as another build would have it.
+const LLAMA_CPP: &str = "bizra-omega 0.0.1 0123456789abcdef x86_64 llama.cpp";
+
+#[cfg(feature = "llama-cpp")]
+#[tokio::test]
+async fn what_llama_cpp_computed_is_computed_by_it_again() {
+    let scene = Scene::with(Engine::LlamaCpp, json!({ "temperature": 0.8, "seed": 7 })).await;
+    let engine = scene.answer["envelope"]["payload"]["engine"].as_str().unwrap();
+    assert!(engine.ends_with(" llama.cpp"), "{engine}");
+    let (code, said) = scene.replay(&scene.answer, &["--prompt", PROMPT]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains(engine) && !said.contains("another build"), "{said}");
+
+    let lie = scene.forged(|payload| payload["engine"] = json!(LLAMA_CPP)).await;
+    let (code, said) = scene.replay(&lie, &["--prompt", PROMPT]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains(&format!("another build: it was {LLAMA_CPP}")), "{said}");
+}
+
+#[cfg(not(feature = "llama-cpp"))]
+#[tokio::test]
+async fn what_llama_cpp_computed_is_not_computed_by_another_engine() {
+    let scene = Scene::new(json!({})).await;
+    let other = scene.forged(|payload| payload["engine"] = json!(LLAMA_CPP)).await;
+    let (code, said) = scene.replay(&other, &["--prompt", PROMPT]).await;
+    assert_eq!(code, 1);
+    assert!(said.contains("engine        FAILED") && said.contains(LLAMA_CPP), "{said}");
+    assert!(said.contains("--features llama-cpp") && !said.contains("\ntext"), "{said}");
 }

@@ -11,6 +11,7 @@ use bizra_omega::actors::backend::edge::{EdgeBackend, NAME, Setup};
 use bizra_omega::adapters::edge::demo::DEMO_NAME;
 use bizra_omega::adapters::edge::generate::Limits;
 use bizra_omega::adapters::models::{ModelStore, ModelStoreError};
+use bizra_omega::config::Engine;
 use bizra_omega::domain::inference::request::{self, RawRequest};
 use bizra_omega::domain::inference::{BackendError, Generated, ModelInfo};
 use bizra_omega::domain::model_store::ModelName;
@@ -62,8 +63,9 @@ async fn backend(
 ) -> (Root, Addr<BackendMsg>) {
     let settings = settings(Strategy::OneForOne);
     let (models, data_dir) = (models.to_vec(), Some(data_dir.to_owned()));
-    let limits = Limits::default();
-    let backend = EdgeBackend::with(Setup { models, data_dir, memory_bytes, parallel: 2, limits });
+    let (engine, limits) = (Engine::Candle, Limits::default());
+    let backend =
+        EdgeBackend::with(Setup { models, data_dir, engine, memory_bytes, parallel: 2, limits });
     let make = move || backend.clone();
     let (spec, addr) = ChildSpec::actor(NAME, permanent(), SECOND, 64, &settings.metrics, make);
     (support::root(&settings, vec![spec]).await, addr)

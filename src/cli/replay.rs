@@ -14,6 +14,7 @@ use crate::adapters::edge::model::{EdgeModel, ModelSource};
 use crate::cli::client::CliError;
 use crate::cli::envelope::{INVALID, VALID, read_bounded};
 use crate::cli::printable;
+use crate::config::Engine;
 use crate::domain::envelope::Options;
 use crate::domain::envelope::verify::{read, verify};
 use crate::domain::inference::conversation::Turn;
@@ -104,8 +105,18 @@ fn run(bytes: &[u8], model: Option<&Path>, asked: Asked, replay: &mut Replay) ->
     };
     replay.note("question", true, "what was asked");
 
+    // By the engine that computed it: another one computes other numbers.
+    let engine = recorded.engine.as_deref().map_or(Engine::default(), engine::of);
+    let ours = engine::id(engine);
+    if !engine.is_built() {
+        let theirs = recorded.engine.unwrap_or_default();
+        let said =
+            format!("it was {theirs}, which this build lacks; build it with --features llama-cpp");
+        replay.note("engine", false, said);
+        return None;
+    }
     let source = model.map_or(DEMO, |path| ModelSource::Path(path.to_owned()));
-    let model = match EdgeModel::load(&source) {
+    let model = match EdgeModel::load(&source, engine) {
         Ok(model) => model,
         Err(error) => {
             replay.note("model", false, error.to_string());
@@ -121,7 +132,6 @@ fn run(bytes: &[u8], model: Option<&Path>, asked: Asked, replay: &mut Replay) ->
     replay.note("model", true, digest);
 
     // Another build may compute other numbers in the last place, and then another token.
-    let ours = engine::id();
     let is_same_engine = recorded.engine.as_deref() == Some(ours);
     let detail = match &recorded.engine {
         Some(_) if is_same_engine => ours.to_owned(),

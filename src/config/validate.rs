@@ -156,6 +156,10 @@ fn inference(config: &Config) -> Result<(), Bad> {
     within("inference.max_tokens_max", inference.max_tokens_max, 1..=1 << 20)?;
     let default_range = 1..=inference.max_tokens_max;
     within("inference.max_tokens_default", inference.max_tokens_default, default_range)?;
+    if !inference.edge.engine.is_built() {
+        let reason = "is \"llama-cpp\", which this build lacks; build it with --features llama-cpp";
+        return Err(bad("inference.edge.engine", reason));
+    }
     within("inference.edge.parallel", inference.edge.parallel, 1..=256)?;
     within("inference.edge.threads", inference.edge.threads, 0..=1024)?;
     within("inference.ollama.probe_seconds", inference.ollama.probe_seconds, 1..=SECONDS_MAX)?;

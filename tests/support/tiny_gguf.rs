@@ -1,7 +1,7 @@
-//! Writes tiny models with random weights, the same on every machine.
+//! Writes models with random weights, the same on every machine; tiny ones unless told otherwise.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::io::Cursor;
+use std::io::{Cursor, Seek, Write};
 
 use bizra_omega::adapters::edge::spelling::Alphabet;
 use candle_core::quantized::gguf_file::{self, Value};
@@ -36,6 +36,9 @@ pub(crate) struct Tiny {
     pub(crate) kv_heads: usize,
     pub(crate) head_width: usize,
     pub(crate) feed_forward: usize,
+    pub(crate) blocks: usize,
+    /// Tokens that no text becomes, between the merges and the control tokens.
+    pub(crate) padding: usize,
     pub(crate) is_tied: bool,
     /// Entries to add or replace.
     pub(crate) metadata: Vec<(&'static str, Value)>,
@@ -59,6 +62,8 @@ impl Tiny {
             // As Qwen 3 does, not the width over the heads.
             head_width: if architecture == "qwen3" { 16 } else { 8 },
             feed_forward: 64,
+            blocks: BLOCKS,
+            padding: 0,
             is_tied: architecture == "qwen2",
             metadata: Vec::new(),
             omitted: Vec::new(),
@@ -82,21 +87,32 @@ impl Tiny {
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut file = Cursor::new(Vec::new());
+        self.write(&mut file);
+        file.into_inner()
+    }
+
+    pub(crate) fn write(&self, file: &mut (impl Write + Seek)) {
         let metadata = self.all_metadata();
         let metadata: Vec<(&str, &Value)> =
             metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
         let tensors = self.tensors();
         let tensors: Vec<(&str, &QTensor)> =
             tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-        let mut file = Cursor::new(Vec::new());
-        gguf_file::write(&mut file, &metadata, &tensors).unwrap();
-        file.into_inner()
+        gguf_file::write(file, &metadata, &tensors).unwrap();
+    }
+
+    fn tokens(&self) -> Vec<String> {
+        let mut tokens = tokens();
+        let controls = tokens.len() - CONTROLS.len();
+        tokens.splice(controls..controls, (0..self.padding).map(|number| format!("[PAD{number}]")));
+        tokens
     }
 
     fn all_metadata(&self) -> Vec<(String, Value)> {
         let strings =
             |texts: Vec<String>| Value::Array(texts.into_iter().map(Value::String).collect());
-        let tokens = tokens();
+        let tokens = self.tokens();
         let types = (0..tokens.len()).map(|id| id >= tokens.len() - CONTROLS.len());
         let types = types.map(|is_control| Value::I32(if is_control { 3 } else { 1 })).collect();
         let end = tokens.len() as u32 - 3;
@@ -119,7 +135,7 @@ impl Tiny {
         let own = [
             ("context_length", Value::U32(CONTEXT)),
             ("embedding_length", count(self.width)),
-            ("block_count", count(BLOCKS)),
+            ("block_count", count(self.blocks)),
             ("feed_forward_length", count(self.feed_forward)),
             ("attention.head_count", count(self.heads)),
             ("attention.head_count_kv", count(self.kv_heads)),
@@ -167,9 +183,9 @@ impl Tiny {
         let Self { width, feed_forward, .. } = *self;
         let all = self.heads * self.head_width;
         let kv = self.kv_heads * self.head_width;
-        let vocabulary = tokens().len();
+        let vocabulary = tokens().len() + self.padding;
         let mut layout = vec![("token_embd.weight".to_owned(), vec![vocabulary, width])];
-        for block in 0..BLOCKS {
+        for block in 0..self.blocks {
             let mut add = |part: &str, dimensions: &[usize]| {
                 layout.push((format!("blk.{block}.{part}"), dimensions.to_vec()));
             };

@@ -19,7 +19,7 @@ use crate::adapters::edge::demo::{DEMO, DEMO_NOTE};
 use crate::adapters::edge::generate::{Limits, generate_fitting};
 use crate::adapters::edge::model::ModelSource;
 use crate::clock;
-use crate::config;
+use crate::config::{self, Engine};
 use crate::domain::inference::{BackendError, Generated, InferenceRequest, ModelInfo, Tier};
 use crate::machine;
 use crate::messages::backend::BackendMsg;
@@ -45,6 +45,8 @@ pub struct Setup {
     pub models: Vec<PathBuf>,
     /// The data directory, in whose folder `models` there may be more of them.
     pub data_dir: Option<PathBuf>,
+    /// What computes with them.
+    pub engine: Engine,
     /// Bytes that the weights in memory may take together.
     pub memory_bytes: u64,
     /// Requests that compute at a time; further ones wait.
@@ -62,7 +64,7 @@ impl EdgeBackend {
         }
         let catalogue = Catalogue::new(named, setup.data_dir);
         Self {
-            shelf: Arc::new(Shelf::new(catalogue, setup.memory_bytes)),
+            shelf: Arc::new(Shelf::new(catalogue, setup.engine, setup.memory_bytes)),
             limits: setup.limits,
             places: Arc::new(Semaphore::new(setup.parallel)),
         }
@@ -73,7 +75,8 @@ impl EdgeBackend {
     /// address.
     pub fn new(path: Option<&Path>, parallel: usize, limits: Limits) -> Self {
         let models = path.map(Path::to_owned).into_iter().collect();
-        Self::with(Setup { models, data_dir: None, memory_bytes: u64::MAX, parallel, limits })
+        let (engine, memory_bytes) = (Engine::default(), u64::MAX);
+        Self::with(Setup { models, data_dir: None, engine, memory_bytes, parallel, limits })
     }
 
     /// What the configuration asks for, with the models in `data_dir`.
@@ -87,8 +90,14 @@ impl EdgeBackend {
         };
         info!(actor = NAME, memory_bytes, "memory for models");
         let models = config.model.iter().chain(&config.models).cloned().collect();
-        let (data_dir, limits) = (Some(data_dir), Limits::default());
-        Self::with(Setup { models, data_dir, memory_bytes, parallel: config.parallel, limits })
+        Self::with(Setup {
+            models,
+            data_dir: Some(data_dir),
+            engine: config.engine,
+            memory_bytes,
+            parallel: config.parallel,
+            limits: Limits::default(),
+        })
     }
 
     async fn generate(

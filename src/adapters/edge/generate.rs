@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use crate::adapters::edge::engine;
 use crate::adapters::edge::model::EdgeModel;
-use crate::adapters::edge::network::PassError;
 use crate::adapters::edge::sampler::Sampler;
+use crate::adapters::edge::session::PassError;
 use crate::domain::inference::{BackendError, FinishReason, Generated, InferenceRequest};
 use crate::domain::text_stream::TextStream;
 
@@ -35,8 +35,8 @@ impl Default for Limits {
 /// Answers `request`; blocks until the answer is whole.
 ///
 /// `on_text` takes the text piece by piece as soon as it is certain; the pieces together are
-/// [`Generated::text`]. `should_stop` is asked before every layer of the model and says that the
-/// caller left or its time is up. The seed is the request's, otherwise one from the system.
+/// [`Generated::text`]. `should_stop` is asked as [`Session::pass`](crate::adapters::edge::session::Session::pass)
+/// says, and means that the caller left or its time is up. The seed is the request's, otherwise one from the system.
 ///
 /// # Errors
 /// [`BackendError::TooLong`] if prompt and `max_tokens` exceed the context,
@@ -103,7 +103,7 @@ pub fn generate(
         prompt_tokens: prompt.len(),
         completion_tokens,
         is_estimated: false,
-        engine: Some(engine::id().to_owned()),
+        engine: Some(engine::id(model.engine()).to_owned()),
         finish_reason: if is_stopped { FinishReason::Stop } else { finish_reason },
         time_to_first_token: time_to_first_token.unwrap_or(duration),
         duration,

@@ -1,7 +1,7 @@
 //! A language model in this process: loads a GGUF file and says what it is.
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,11 +11,13 @@ use crate::adapters::edge::catalogue::Stamp;
 use crate::adapters::edge::chat_template::{ChatTemplate, Rendered, TemplateError};
 use crate::adapters::edge::encoding::VocabularyError;
 use crate::adapters::edge::gguf::{Header, HeaderError};
+use crate::adapters::edge::layout::check;
 use crate::adapters::edge::metadata::{Metadata, MetadataError};
-use crate::adapters::edge::network::{Network, PassError, Session};
+use crate::adapters::edge::session::{Content, PassError, Session, Weights};
 use crate::adapters::edge::vocabulary::{Segment, Vocabulary};
-use crate::adapters::edge::weights::{WeightsError, read_network};
+use crate::adapters::edge::weights::WeightsError;
 use crate::adapters::models::{Hold, hold};
+use crate::config::Engine;
 use crate::domain::inference::InferenceRequest;
 use crate::domain::inference::conversation::{Form, Message};
 
@@ -91,6 +93,13 @@ pub enum LoadProblem {
     /// Its weights are unusable.
     #[error("{0}")]
     Weights(#[from] WeightsError),
+    /// The engine that was asked for is not in this build.
+    #[error("this build lacks the engine llama-cpp; build it with --features llama-cpp")]
+    NotBuilt,
+    /// llama.cpp does not take it.
+    #[cfg(feature = "llama-cpp")]
+    #[error("llama.cpp: {0}")]
+    LlamaCpp(String),
     /// It was written to while it was read.
     #[error("it changed while it was read; load it again")]
     Changed,
@@ -117,7 +126,7 @@ pub struct ModelFacts {
 #[derive(Clone, Debug)]
 pub struct EdgeModel {
     facts: Arc<ModelFacts>,
-    network: Arc<Network>,
+    weights: Weights,
     vocabulary: Arc<Vocabulary>,
     template: Option<Arc<ChatTemplate>>,
     /// Says in the model store that its file is in use; the last clone lets go.
@@ -125,13 +134,13 @@ pub struct EdgeModel {
 }
 
 impl EdgeModel {
-    /// Loads a model. Reads all its bytes twice, once for the digest; blocks for as long as that
-    /// takes.
+    /// Loads a model for `engine`. Reads all its bytes twice, once for the digest; blocks for as long
+    /// as that takes.
     ///
     /// # Errors
     /// See [`LoadProblem`].
-    pub fn load(source: &ModelSource) -> Result<Self, LoadError> {
-        Self::load_again(source, None).map(|(model, _)| model)
+    pub fn load(source: &ModelSource, engine: Engine) -> Result<Self, LoadError> {
+        Self::load_again(source, engine, None).map(|(model, _)| model)
     }
 
     /// As [`load`](Self::load), without reading a file for a digest that is known. Answers also what
@@ -141,13 +150,14 @@ impl EdgeModel {
     /// See [`LoadProblem`].
     pub fn load_again(
         source: &ModelSource,
+        engine: Engine,
         known: Option<&KnownDigest>,
     ) -> Result<(Self, Option<KnownDigest>), LoadError> {
         let loaded = match source {
-            ModelSource::Path(path) => load_file(path, known),
+            ModelSource::Path(path) => load_file(path, engine, known),
             ModelSource::Embedded { name, bytes } => {
                 let digest = digest_text(blake3::hash(bytes));
-                let loaded = load(Cursor::new(*bytes), bytes.len() as u64, digest, name);
+                let loaded = load(Content::Memory(bytes), bytes.len() as u64, engine, digest, name);
                 loaded.map(|model| (model, None))
             }
         };
@@ -166,12 +176,18 @@ impl EdgeModel {
         &self.vocabulary
     }
 
+    /// What computes with it.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.weights.engine()
+    }
+
     /// An empty session with room for `capacity` tokens.
     ///
     /// # Errors
-    /// If the tensor library fails.
-    pub fn session(&self, capacity: usize) -> Result<Session, PassError> {
-        Session::new(Arc::clone(&self.network), capacity)
+    /// If the engine fails.
+    pub fn session(&self, capacity: usize) -> Result<Session<'_>, PassError> {
+        self.weights.session(capacity)
     }
 
     /// The tokens of a request as the model reads it: a conversation in its chat template if it has
@@ -200,6 +216,7 @@ impl EdgeModel {
 
 fn load_file(
     path: &Path,
+    engine: Engine,
     known: Option<&KnownDigest>,
 ) -> Result<(EdgeModel, Option<KnownDigest>), LoadProblem> {
     // Asked before opening: opening a pipe would wait for a writer.
@@ -222,7 +239,7 @@ fn load_file(
     };
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let stem = stem.unwrap_or_default();
-    let model = load(BufReader::new(&file), before.len(), digest.clone(), &stem)?;
+    let model = load(Content::File(&file), before.len(), engine, digest.clone(), &stem)?;
     // The digest names the weights only if nobody wrote in between.
     if Stamp::of(&file.metadata()?) != stamp {
         return Err(LoadProblem::Changed);
@@ -235,12 +252,13 @@ fn digest_text(digest: blake3::Hash) -> String {
 }
 
 fn load(
-    mut reader: impl Read + Seek,
+    content: Content<'_>,
     bytes: u64,
+    engine: Engine,
     digest: String,
     fallback_name: &str,
 ) -> Result<EdgeModel, LoadProblem> {
-    let header = Header::read(&mut reader, bytes)?;
+    let header = Header::read(content.reader(), bytes)?;
     let metadata = Metadata(&header.metadata);
     let vocabulary = Vocabulary::from_metadata(metadata)?;
     let template = match metadata.text("tokenizer.chat_template")? {
@@ -250,18 +268,18 @@ fn load(
         }
         None => None,
     };
-    let network = read_network(&header, &mut reader, vocabulary.size())?;
+    let shape = check(&header, vocabulary.size())?;
     let facts = ModelFacts {
         name: name(metadata.text("general.name")?, fallback_name),
         digest,
         parameters: header.tensors.values().map(|tensor| tensor.elements()).sum(),
         quantization: quantization(metadata.count("general.file_type")?, &header),
-        context_length: network.shape().context,
+        context_length: shape.context,
         bytes,
     };
     Ok(EdgeModel {
         facts: Arc::new(facts),
-        network: Arc::new(network),
+        weights: Weights::read(engine, content, &header, shape)?,
         vocabulary: Arc::new(vocabulary),
         template,
         _hold: None,

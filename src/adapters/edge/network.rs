@@ -11,6 +11,8 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 use candle_nn::rotary_emb::{rope, rope_i};
 
+use crate::adapters::edge::session::PassError;
+
 /// Which components of a head a rotation turns together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairing {
@@ -88,58 +90,21 @@ pub struct Network {
     pub(super) output: Projection,
 }
 
-impl Network {
-    /// The numbers that shape it.
-    #[must_use]
-    pub fn shape(&self) -> &Shape {
-        &self.shape
-    }
-}
-
-/// Why a pass gave no logits.
-#[derive(Debug, thiserror::Error)]
-pub enum PassError {
-    /// It was told to stop.
-    #[error("stopped")]
-    Stopped,
-    /// More tokens than the session has room for.
-    #[error("{tokens} tokens do not fit a session of {capacity}")]
-    Full {
-        /// Tokens in the session and to be added.
-        tokens: usize,
-        /// Its room.
-        capacity: usize,
-    },
-    /// There was no token to pass.
-    #[error("no tokens")]
-    Empty,
-    /// The tensor library failed.
-    #[error(transparent)]
-    Engine(#[from] candle_core::Error),
-}
-
-/// What one request remembers: the keys and values of the tokens passed so far.
-///
-/// Its memory is taken at once: `capacity` times blocks times twice the width of the key-value
-/// heads times four bytes.
+/// The keys and values of the tokens passed so far, and how to go on from there.
 #[derive(Debug)]
-pub struct Session {
-    network: Arc<Network>,
+pub(super) struct Run<'m> {
+    network: &'m Network,
     /// One of shape (kv_heads, capacity, head_width) for each block.
     keys: Vec<Tensor>,
     values: Vec<Tensor>,
     cos: Tensor,
     sin: Tensor,
     length: usize,
-    capacity: usize,
 }
 
-impl Session {
-    /// An empty session with room for `capacity` tokens.
-    ///
-    /// # Errors
-    /// If the tensor library fails.
-    pub fn new(network: Arc<Network>, capacity: usize) -> Result<Self, PassError> {
+impl<'m> Run<'m> {
+    /// With room for `capacity` tokens.
+    pub(super) fn new(network: &'m Network, capacity: usize) -> Result<Self, PassError> {
         let shape = &network.shape;
         let memory = || {
             let dimensions = (shape.kv_heads, capacity, shape.head_width);
@@ -156,35 +121,21 @@ impl Session {
             Tensor::from_vec(values, (capacity, shape.turns.len()), &Device::Cpu)
         };
         let (cos, sin) = (table(f64::cos)?, table(f64::sin)?);
-        Ok(Self { network, keys, values, cos, sin, length: 0, capacity })
+        Ok(Self { network, keys, values, cos, sin, length: 0 })
     }
 
-    /// The number of tokens passed so far.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        self.length
-    }
-
-    /// Passes `tokens`, at most `chunk` at a time, and returns the logits after the last.
-    /// Asks `should_stop` before every layer; after an error the session is of no more use.
-    ///
-    /// # Errors
-    /// See [`PassError`].
-    pub fn pass(
+    /// See [`Session::pass`](crate::adapters::edge::session::Session::pass); there is room.
+    pub(super) fn pass(
         &mut self,
         tokens: &[u32],
         chunk: usize,
         should_stop: &dyn Fn() -> bool,
     ) -> Result<Vec<f32>, PassError> {
-        let whole = self.length + tokens.len();
-        if whole > self.capacity {
-            return Err(PassError::Full { tokens: whole, capacity: self.capacity });
-        }
         let mut last = None;
         for part in tokens.chunks(chunk.max(1)) {
             last = Some(self.pass_chunk(part, should_stop)?);
         }
-        let network = &self.network;
+        let network = self.network;
         let last = last.ok_or(PassError::Empty)?;
         let x = last.narrow(0, last.dim(0)? - 1, 1)?.contiguous()?;
         let x = rms_norm(&x, &network.norm, network.shape.epsilon)?;
@@ -197,7 +148,7 @@ impl Session {
         tokens: &[u32],
         should_stop: &dyn Fn() -> bool,
     ) -> Result<Tensor, PassError> {
-        let network = Arc::clone(&self.network);
+        let network = self.network;
         let ids = Tensor::new(tokens, &Device::Cpu)?;
         let mut x = network.embeddings.embedding(&ids)?;
         let mask = self.mask(tokens.len())?;

@@ -1,6 +1,5 @@
 //! Reads a network's weights from a GGUF file and checks that they fit together.
 
-use std::collections::BTreeSet;
 use std::io::{Read, Seek};
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use candle_core::quantized::gguf_file::TensorInfo;
 use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{Device, Tensor};
 
-use crate::adapters::edge::gguf::{Header, TensorEntry};
+use crate::adapters::edge::gguf::Header;
 use crate::adapters::edge::metadata::{Metadata, MetadataError, required};
 use crate::adapters::edge::network::{Block, Network, Pairing, Projection, Shape};
 
@@ -63,54 +62,43 @@ pub enum WeightsError {
     },
 }
 
-/// Reads tensors by name and remembers which were read.
+/// Reads tensors by name, which [`check`](crate::adapters::edge::layout::check) has found in the header.
 struct Source<'h, R> {
     header: &'h Header,
     reader: R,
-    read: BTreeSet<String>,
 }
 
-/// Reads the network that `header` describes from the file that it came from.
+/// Reads the network of this shape that `header` describes from the file that it came from.
 ///
 /// # Errors
 /// See [`WeightsError`].
-pub fn read_network(
+pub(super) fn read_network(
     header: &Header,
     reader: impl Read + Seek,
-    tokens: usize,
+    mut shape: Shape,
 ) -> Result<Network, WeightsError> {
-    let mut source = Source { header, reader, read: BTreeSet::new() };
-    let metadata = Metadata(&header.metadata);
-    let key = "general.architecture";
-    let architecture = required(metadata.text(key), key)?;
-    let mut shape = shape(metadata, architecture)?;
-    if let Some(factors) = source.optional("rope_freqs.weight", &[shape.turns.len()])? {
+    let mut source = Source { header, reader };
+    if let Some(factors) = source.optional("rope_freqs.weight")? {
         for (turn, factor) in shape.turns.iter_mut().zip(factors.to_vec1::<f32>().map_err(engine)?)
         {
             *turn /= f64::from(factor);
         }
     }
-    let width = shape.width;
-    let embeddings = Arc::new(source.quantized("token_embd.weight", &[tokens, width])?);
+    let embeddings = Arc::new(source.quantized("token_embd.weight")?);
     let output = match header.tensors.contains_key("output.weight") {
-        true => source.quantized("output.weight", &[tokens, width])?.into(),
+        true => source.quantized("output.weight")?.into(),
         // Tied: the output reads the same table backwards.
         false => Arc::clone(&embeddings),
     };
     let weight = QMatMul::from_arc(output).map_err(engine)?;
-    let network = Network {
+    let blocks = (0..shape.blocks).map(|index| source.block(index));
+    Ok(Network {
         embeddings,
-        blocks: (0..shape.blocks)
-            .map(|index| source.block(index, &shape, architecture))
-            .collect::<Result<_, _>>()?,
-        norm: source.plain("output_norm.weight", &[width])?,
+        blocks: blocks.collect::<Result<_, _>>()?,
+        norm: source.plain("output_norm.weight")?,
         output: Projection { weight, bias: None },
         shape,
-    };
-    match header.tensors.keys().find(|name| !source.read.contains(*name)) {
-        Some(unused) => Err(WeightsError::Unused(unused.clone())),
-        None => Ok(network),
-    }
+    })
 }
 
 fn engine(error: candle_core::Error) -> WeightsError {
@@ -210,91 +198,53 @@ fn read_turns(
 }
 
 impl<R: Read + Seek> Source<'_, R> {
-    fn entry(&self, name: &str, expected: &[usize]) -> Result<&TensorEntry, WeightsError> {
-        let entry =
-            self.header.tensors.get(name).ok_or_else(|| WeightsError::Missing(name.to_owned()))?;
-        if entry.dimensions != expected {
-            return Err(WeightsError::Dimensions {
-                tensor: name.to_owned(),
-                found: entry.dimensions.clone(),
-                expected: expected.to_vec(),
-            });
-        }
-        Ok(entry)
-    }
-
-    fn quantized(&mut self, name: &str, expected: &[usize]) -> Result<QTensor, WeightsError> {
-        let entry = self.entry(name, expected)?;
+    fn quantized(&mut self, name: &str) -> Result<QTensor, WeightsError> {
+        let entry = self.header.tensors.get(name);
+        let entry = entry.ok_or_else(|| WeightsError::Missing(name.to_owned()))?;
         let info = TensorInfo {
             ggml_dtype: entry.format,
             shape: entry.dimensions.as_slice().into(),
             offset: entry.offset,
         };
-        self.read.insert(name.to_owned());
         info.read(&mut self.reader, self.header.data_offset, &Device::Cpu)
             .map_err(|error| WeightsError::Read { tensor: name.to_owned(), error })
     }
 
     /// A tensor as f32.
-    fn plain(&mut self, name: &str, expected: &[usize]) -> Result<Tensor, WeightsError> {
-        self.quantized(name, expected)?
+    fn plain(&mut self, name: &str) -> Result<Tensor, WeightsError> {
+        self.quantized(name)?
             .dequantize(&Device::Cpu)
             .map_err(|error| WeightsError::Read { tensor: name.to_owned(), error })
     }
 
-    fn optional(&mut self, name: &str, expected: &[usize]) -> Result<Option<Tensor>, WeightsError> {
-        if self.header.tensors.contains_key(name) {
-            self.plain(name, expected).map(Some)
-        } else {
-            Ok(None)
+    fn optional(&mut self, name: &str) -> Result<Option<Tensor>, WeightsError> {
+        match self.header.tensors.contains_key(name) {
+            true => self.plain(name).map(Some),
+            false => Ok(None),
         }
     }
 
-    /// A matrix from `from` to `to` components. A bias is read where there is one: some models of
-    /// the llama architecture have them.
-    fn projection(
-        &mut self,
-        name: &str,
-        to: usize,
-        from: usize,
-    ) -> Result<Projection, WeightsError> {
+    fn projection(&mut self, name: &str) -> Result<Projection, WeightsError> {
         let tensor = format!("{name}.weight");
-        let weight = QMatMul::from_qtensor(self.quantized(&tensor, &[to, from])?)
+        let weight = QMatMul::from_qtensor(self.quantized(&tensor)?)
             .map_err(|error| WeightsError::Read { tensor, error })?;
-        Ok(Projection { weight, bias: self.optional(&format!("{name}.bias"), &[to])? })
+        Ok(Projection { weight, bias: self.optional(&format!("{name}.bias"))? })
     }
 
-    fn block(
-        &mut self,
-        index: usize,
-        shape: &Shape,
-        architecture: &str,
-    ) -> Result<Block, WeightsError> {
+    fn block(&mut self, index: usize) -> Result<Block, WeightsError> {
         let name = |part: &str| format!("blk.{index}.{part}");
-        let Shape { width, feed_forward, head_width, .. } = *shape;
-        let all_heads = shape.heads * head_width;
-        let kv_heads = shape.kv_heads * head_width;
-        let block = Block {
-            attention_norm: self.plain(&name("attn_norm.weight"), &[width])?,
-            query: self.projection(&name("attn_q"), all_heads, width)?,
-            key: self.projection(&name("attn_k"), kv_heads, width)?,
-            value: self.projection(&name("attn_v"), kv_heads, width)?,
-            output: self.projection(&name("attn_output"), width, all_heads)?,
-            query_norm: self.optional(&name("attn_q_norm.weight"), &[head_width])?,
-            key_norm: self.optional(&name("attn_k_norm.weight"), &[head_width])?,
-            feed_forward_norm: self.plain(&name("ffn_norm.weight"), &[width])?,
-            gate: self.projection(&name("ffn_gate"), feed_forward, width)?,
-            up: self.projection(&name("ffn_up"), feed_forward, width)?,
-            down: self.projection(&name("ffn_down"), width, feed_forward)?,
-        };
-        let missing = match architecture {
-            "qwen2" if block.query.bias.is_none() => "attn_q.bias",
-            "qwen2" if block.key.bias.is_none() => "attn_k.bias",
-            "qwen2" if block.value.bias.is_none() => "attn_v.bias",
-            "qwen3" if block.query_norm.is_none() => "attn_q_norm.weight",
-            "qwen3" if block.key_norm.is_none() => "attn_k_norm.weight",
-            _ => return Ok(block),
-        };
-        Err(WeightsError::Missing(name(missing)))
+        Ok(Block {
+            attention_norm: self.plain(&name("attn_norm.weight"))?,
+            query: self.projection(&name("attn_q"))?,
+            key: self.projection(&name("attn_k"))?,
+            value: self.projection(&name("attn_v"))?,
+            output: self.projection(&name("attn_output"))?,
+            query_norm: self.optional(&name("attn_q_norm.weight"))?,
+            key_norm: self.optional(&name("attn_k_norm.weight"))?,
+            feed_forward_norm: self.plain(&name("ffn_norm.weight"))?,
+            gate: self.projection(&name("ffn_gate"))?,
+            up: self.projection(&name("ffn_up"))?,
+            down: self.projection(&name("ffn_down"))?,
+        })
     }
 }

@@ -12,6 +12,7 @@ use crate::adapters::edge::catalogue::{Catalogue, Seen, Stamp};
 use crate::adapters::edge::demo::{DEMO_NAME, DEMO_NOTE};
 use crate::adapters::edge::model::{EdgeModel, KnownDigest, ModelSource};
 use crate::adapters::models::{Hold, hold};
+use crate::config::Engine;
 use crate::domain::inference::BackendError;
 use crate::domain::inference::resident::{NoRoom, Residents};
 
@@ -26,6 +27,7 @@ const LOOK_PAUSE_MIN: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Shelf {
     catalogue: Arc<Catalogue>,
+    engine: Engine,
     state: Mutex<State>,
     /// A use has ended.
     freed: Notify,
@@ -98,8 +100,8 @@ impl Drop for Held {
 }
 
 impl Shelf {
-    /// The models of `catalogue`, of which at most so many bytes are in memory.
-    pub(super) fn new(catalogue: Catalogue, memory_bytes: u64) -> Self {
+    /// The models of `catalogue`, of which at most so many bytes are in memory, loaded for `engine`.
+    pub(super) fn new(catalogue: Catalogue, engine: Engine, memory_bytes: u64) -> Self {
         let state = State {
             seen: Arc::from([]),
             seen_at: None,
@@ -112,6 +114,7 @@ impl Shelf {
         };
         Self {
             catalogue: Arc::new(catalogue),
+            engine,
             state: Mutex::new(state),
             freed: Notify::new(),
             turnstile: tokio::sync::Mutex::default(),
@@ -249,13 +252,14 @@ impl Shelf {
 
     async fn load(self: Arc<Self>, key: Key, source: ModelSource) {
         let began = Instant::now();
+        let engine = self.engine;
         let known = key.stamp.and_then(|stamp| self.state().digests.get(&stamp).cloned());
         let loaded = tokio::task::spawn_blocking(move || {
             let held = match &source {
                 ModelSource::Path(path) => hold(path).ok(),
                 ModelSource::Embedded { .. } => None,
             };
-            let loaded = EdgeModel::load_again(&source, known.as_ref());
+            let loaded = EdgeModel::load_again(&source, engine, known.as_ref());
             loaded.map(|loaded| (loaded, held)).map_err(|error| error.to_string())
         });
         let loaded = loaded.await.unwrap_or_else(|_| {
