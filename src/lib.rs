@@ -123,6 +123,8 @@ pub mod adapters {
     pub mod process;
     pub mod store;
     pub mod upstream;
+    #[cfg(feature = "usearch")]
+    pub mod usearch;
 }
 
 /// Requests and responses.

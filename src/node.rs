@@ -233,7 +233,7 @@ async fn assemble<T>(
     };
     let (consensus_child, consensus) = plan.actor(consensus::NAME, move || decider.clone());
     let memory = pattern_memory::PatternMemory {
-        keeper: patterns::keeper(&config.patterns, &store, &embedder, &events, &metrics),
+        keeper: patterns::keeper(config, &store, &embedder, &events, &metrics),
         identity: identity.clone(),
         consensus: consensus.clone(),
         now_ms: clock::now_ms,

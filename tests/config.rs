@@ -123,6 +123,10 @@ fn every_key_can_be_set_by_the_environment() {
             refused(loaded, &[&name, &key, lacks]);
             continue;
         }
+        if key == "patterns.approximate_above" && !cfg!(feature = "usearch") {
+            refused(loaded, &[&name, &key, "--features usearch"]);
+            continue;
+        }
         let config = loaded.unwrap();
         let table = Table::try_from(&config).unwrap();
         let differing: Vec<String> = keys(&defaults, "")

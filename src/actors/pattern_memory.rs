@@ -6,6 +6,8 @@
 
 mod job;
 mod keeper;
+#[cfg(feature = "usearch")]
+mod mirrors;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +28,8 @@ use crate::messages::pattern_memory::{Changed, Elevated, MemoryError, PatternMem
 use job::{Change, Job};
 use keeper::unavailable;
 pub use keeper::{Keeper, Parts};
+#[cfg(feature = "usearch")]
+pub use mirrors::Approximate;
 
 /// The actor's name.
 pub const NAME: &str = "pattern-memory";
@@ -111,8 +115,11 @@ impl Actor for PatternMemory {
         Ok(())
     }
 
-    async fn stop(&self, _: &mut Self::State, _: bool) {
+    async fn stop(&self, _: &mut Self::State, is_told: bool) {
         self.keeper.note_uses().await;
+        if is_told {
+            self.keeper.put_away().await;
+        }
     }
 }
 

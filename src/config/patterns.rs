@@ -14,6 +14,9 @@ pub struct Patterns {
     pub source_patterns_max: u64,
     /// Bytes of one source.
     pub source_bytes_max: u64,
+    /// Above so many patterns of one embedder recall goes through an approximate index, in a build that
+    /// has one.
+    pub approximate_above: u64,
 }
 
 impl Default for Patterns {
@@ -25,6 +28,8 @@ impl Default for Patterns {
             bytes_max: 512 << 20,
             source_patterns_max: 50_000,
             source_bytes_max: 256 << 20,
+            // A scan of so many takes some 15 ms.
+            approximate_above: 200_000,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::{Config, ModelServer};
+use super::{Config, ModelServer, Patterns};
 
 /// A value that may not be: its key and why.
 #[derive(Debug, PartialEq, Eq)]
@@ -105,7 +105,15 @@ fn patterns(config: &Config) -> Result<(), Bad> {
     within("patterns.source_patterns_max", patterns.source_patterns_max, patterns_range)?;
     let bytes_range = 1 << 20..=1 << 40;
     within("patterns.bytes_max", patterns.bytes_max, bytes_range.clone())?;
-    within("patterns.source_bytes_max", patterns.source_bytes_max, bytes_range)
+    within("patterns.source_bytes_max", patterns.source_bytes_max, bytes_range)?;
+    within("patterns.approximate_above", patterns.approximate_above, 1..=10_000_000)?;
+    let is_set = patterns.approximate_above != Patterns::default().approximate_above;
+    if is_set && !cfg!(feature = "usearch") {
+        let reason =
+            "is set, and this build has no approximate index; build it with --features usearch";
+        return Err(bad("patterns.approximate_above", reason));
+    }
+    Ok(())
 }
 
 fn supervisor(config: &Config) -> Result<(), Bad> {

@@ -10,6 +10,8 @@ mod error;
 pub mod feedback;
 pub mod index;
 pub mod ledger;
+#[cfg(feature = "usearch")]
+pub mod mirror;
 mod quantise;
 pub mod record;
 pub mod view;

@@ -18,6 +18,22 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+/// Label: which index answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IndexLabel {
+    /// `exact`, `approximate`, or `fallback`: the exact one where the approximate one had too few.
+    index: &'static str,
+}
+
+/// Label: what an approximate index was made from.
+#[cfg(feature = "usearch")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OriginLabel {
+    /// `file`; or what was the matter with that, so that the index was built from the store: `absent`,
+    /// `foreign`, `damaged`, `stale`; or `worn`, when most of what was in it had gone.
+    origin: &'static str,
+}
+
 /// The metrics of pattern memory; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct PatternMeter {
@@ -28,6 +44,9 @@ pub struct PatternMeter {
     removed: Family<ReasonLabel, Counter>,
     elevated: Counter,
     recall_seconds: Histogram,
+    answers: Family<IndexLabel, Counter>,
+    #[cfg(feature = "usearch")]
+    indexes_made: Family<OriginLabel, Counter>,
 }
 
 impl PatternMeter {
@@ -42,7 +61,17 @@ impl PatternMeter {
             elevated: Counter::default(),
             // 50 microseconds to 1.6 seconds in steps of two.
             recall_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
+            answers: Family::default(),
+            #[cfg(feature = "usearch")]
+            indexes_made: Family::default(),
         };
+        registry.register("answers", "Recalls by the index that answered", meter.answers.clone());
+        #[cfg(feature = "usearch")]
+        registry.register(
+            "indexes_made",
+            "Approximate indexes that came into use, by where they came from",
+            meter.indexes_made.clone(),
+        );
         registry.register("held", "Patterns that are held", meter.held.clone());
         let help = "What patterns take of their limit";
         registry.register_with_unit("held", help, Unit::Bytes, meter.held_bytes.clone());
@@ -82,6 +111,17 @@ impl PatternMeter {
     /// Counts a pattern that a decision elevated.
     pub(crate) fn elevated(&self) {
         self.elevated.inc();
+    }
+
+    /// Counts an answer of an index: `exact`, `approximate` or `fallback`.
+    pub(crate) fn answered(&self, index: &'static str) {
+        self.answers.get_or_create(&IndexLabel { index }).inc();
+    }
+
+    /// Counts an approximate index that came into use: see [`OriginLabel`].
+    #[cfg(feature = "usearch")]
+    pub(crate) fn index_made(&self, origin: &'static str) {
+        self.indexes_made.get_or_create(&OriginLabel { origin }).inc();
     }
 
     /// Counts a recall.

@@ -35,6 +35,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "reqwest",
             "tokio",
             "tracing",
+            "usearch",
             "std::fs",
             "std::net::Tcp",
             "std::process",

@@ -18,7 +18,8 @@ pub(super) async fn by_patterns(moves: &mut Moves<'_>) {
     let path = format!("/patterns/{}", made["id"].as_str().unwrap());
     let query = json!({ "query": "ask before you act" });
     let recall = client.post("/patterns/recall", &query);
-    moves.by(&["pattern_recall_seconds_count"], recall).await;
+    let recalled = ["pattern_recall_seconds_count", "pattern_answers_total{index=\"exact\"}"];
+    moves.by(&recalled, recall).await;
     let feedbacks = ["pattern_feedbacks_total{outcome=\"positive\"}"];
     moves
         .by(&feedbacks, async {

@@ -36,6 +36,16 @@ pub(crate) struct Floor {
     pub(crate) bounds: Bounds,
     pub(crate) now_ms: fn() -> i64,
     pub(crate) free_bytes_min: u64,
+    #[cfg(feature = "usearch")]
+    pub(crate) above: Option<u64>,
+}
+
+#[cfg(feature = "usearch")]
+impl Floor {
+    /// With an approximate index above so many patterns.
+    pub(crate) fn approximate_above(&mut self, above: u64) {
+        self.above = Some(above);
+    }
 }
 
 impl Default for Floor {
@@ -45,6 +55,8 @@ impl Default for Floor {
             bounds: Bounds::default(),
             now_ms: || NOW_MS,
             free_bytes_min: 0,
+            #[cfg(feature = "usearch")]
+            above: None,
         }
     }
 }
@@ -59,7 +71,9 @@ pub(crate) struct House {
 }
 
 pub(crate) async fn house(floor: Floor) -> House {
-    let Floor { dir, bounds, now_ms, free_bytes_min } = floor;
+    #[cfg(feature = "usearch")]
+    let above = floor.above;
+    let Floor { dir, bounds, now_ms, free_bytes_min, .. } = floor;
     let mut settings = settings(Strategy::OneForOne);
     // Killed all the time, it would be down most of the time.
     settings.rules.backoff.longest = Duration::from_millis(50);
@@ -89,7 +103,7 @@ pub(crate) async fn house(floor: Floor) -> House {
         ChildSpec::actor(consensus::NAME, permanent(), SECOND, 64, metrics, move || {
             decider.clone()
         });
-    let keeper = Arc::new(Keeper::new(Parts {
+    let keeper = Keeper::new(Parts {
         store: Arc::clone(&store),
         embedder: Arc::new(NgramEmbedder::default()),
         bounds,
@@ -97,7 +111,18 @@ pub(crate) async fn house(floor: Floor) -> House {
         now_ms,
         events,
         meter: metrics.patterns(),
-    }));
+    });
+    #[cfg(feature = "usearch")]
+    let keeper = match above {
+        Some(above) => keeper.approximate(pattern_memory::Approximate {
+            above,
+            dir: dir.path().join("graphs"),
+            free_bytes_min,
+            searches_max: 2,
+        }),
+        None => keeper,
+    };
+    let keeper = Arc::new(keeper);
     let memory = PatternMemory { keeper, identity, consensus: consensus.clone(), now_ms };
     let (memory_child, memory) =
         ChildSpec::actor(pattern_memory::NAME, permanent(), SECOND, 256, metrics, move || {

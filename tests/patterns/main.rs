@@ -1,6 +1,8 @@
 //! Pattern memory: the actor under a supervisor, and a node as a process, killed at random.
 
 mod actor;
+#[cfg(feature = "usearch")]
+mod approximate;
 mod elevation;
 mod house;
 #[path = "../live/mod.rs"]

@@ -17,9 +17,14 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::job::{Job, Outcome, apply_all};
+#[cfg(feature = "usearch")]
+use super::mirrors::{Approximate, Mirrors};
 use crate::adapters::store::{Loaded, PatternBatch, Store, StoreError, Written};
 use crate::domain::embedding::{Embed, EmbedError};
 use crate::domain::federation::ProposalId;
+use crate::domain::pattern::index::Hit;
+#[cfg(feature = "usearch")]
+use crate::domain::pattern::index::Search;
 use crate::domain::pattern::ledger::Ledger;
 use crate::domain::pattern::view::{Figures, Near, Query, View};
 use crate::domain::pattern::{BATCH_MAX, Bounds, Lesson, Page, PatternId, Position, Remembered};
@@ -64,6 +69,8 @@ pub struct Keeper {
     view: ArcSwap<View>,
     uses: Mutex<HashMap<PatternId, (u64, i64)>>,
     computing: Semaphore,
+    #[cfg(feature = "usearch")]
+    mirrors: Option<Mirrors>,
 }
 
 /// What only one works with at a time.
@@ -88,7 +95,17 @@ impl Keeper {
             view,
             uses: Mutex::default(),
             computing,
+            #[cfg(feature = "usearch")]
+            mirrors: None,
         }
+    }
+
+    /// The same with approximate indexes for embedders that have many patterns.
+    #[cfg(feature = "usearch")]
+    #[must_use]
+    pub fn approximate(mut self, rules: Approximate) -> Self {
+        self.mirrors = Some(Mirrors::new(rules, self.parts.meter.clone()));
+        self
     }
 
     /// Reads the store, unless what is in memory is what it has.
@@ -97,6 +114,16 @@ impl Keeper {
     /// When the store cannot be read, or what it has is damaged.
     pub async fn open(&self) -> Result<(), StoreError> {
         let mut desk = self.desk.lock().await;
+        self.read_if_needed(&mut desk).await?;
+        #[cfg(feature = "usearch")]
+        if let Some(mirrors) = &self.mirrors {
+            mirrors.start();
+            mirrors.show(self.view.load_full());
+        }
+        Ok(())
+    }
+
+    async fn read_if_needed(&self, desk: &mut Desk) -> Result<(), StoreError> {
         if let Some(ledger) = &desk.ledger {
             let held = ledger.view().revision;
             let kept = self.parts.store.beside(Store::pattern_revision).await?;
@@ -177,7 +204,7 @@ impl Keeper {
             Near::Text(text) => position(&*self.parts.embedder, text)?,
             Near::Position(position) => position.clone(),
         };
-        let hits = self.view.load_full().recall(query, &position);
+        let hits = self.nearest(query, &position);
         let ids: Vec<PatternId> = hits.iter().map(|hit| hit.pattern.id).collect();
         let texts = self.parts.store.pattern_texts(&ids).map_err(failed)?;
         let recalled: Vec<Recalled> = hits
@@ -200,6 +227,33 @@ impl Keeper {
         drop(uses);
         self.parts.meter.recalled(began.elapsed());
         Ok(recalled)
+    }
+
+    fn nearest(&self, query: &Query, position: &Position) -> Vec<Hit> {
+        let view = self.view.load_full();
+        #[cfg(feature = "usearch")]
+        if let Some(mirror) = self.mirrors.as_ref().and_then(|it| it.of(position.embedder(), &view))
+        {
+            let newest = || self.view.load_full();
+            let look = |search: &Search<'_>| mirror.search(search, position.embedder(), &newest);
+            if let Some(hits) = query.looked_for(position, look) {
+                self.parts.meter.answered("approximate");
+                return hits;
+            }
+            self.parts.meter.answered("fallback");
+            return view.recall(query, position);
+        }
+        self.parts.meter.answered("exact");
+        view.recall(query, position)
+    }
+
+    /// Stops what is done for approximate indexes, and writes down what there is of them.
+    pub(super) async fn put_away(&self) {
+        #[cfg(feature = "usearch")]
+        if let Some(thread) = self.mirrors.as_ref().and_then(Mirrors::end) {
+            // If it panicked, that is logged where it happened, and the file is the one before.
+            let _ = tokio::task::spawn_blocking(|| thread.join()).await;
+        }
     }
 
     /// Looks up a pattern on disk.
@@ -339,12 +393,21 @@ impl Keeper {
     fn show(&self, ledger: &Ledger) {
         let view = ledger.view();
         self.parts.meter.holds(view.held.patterns, view.held.bytes);
-        self.view.store(Arc::new(view));
+        let view = Arc::new(view);
+        self.view.store(Arc::clone(&view));
+        #[cfg(feature = "usearch")]
+        if let Some(mirrors) = &self.mirrors {
+            mirrors.show(view);
+        }
     }
 
     /// Reads every pattern from disk, after putting right what is not whole.
     async fn load(&self) -> Result<Ledger, StoreError> {
         let began = Instant::now();
+        #[cfg(feature = "usearch")]
+        if let Some(mirrors) = &self.mirrors {
+            mirrors.give_up();
+        }
         let mut loaded = self.load_once().await?;
         if !loaded.1.is_whole {
             let mended = self.parts.store.mend_patterns().await?;

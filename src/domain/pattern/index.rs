@@ -9,6 +9,8 @@
 //! changing one row copies its segment if somebody still reads it. Readers have a copy and are never
 //! waited for. A removed row is overwritten by the last one, and nothing of it is left.
 
+#[cfg(feature = "usearch")]
+mod rows;
 mod search;
 
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use std::sync::Arc;
 use crate::domain::pattern::Pattern;
 use crate::domain::pattern::quantise::{HEAD, Mark, encode, width};
 
+#[cfg(feature = "usearch")]
+pub use crate::domain::pattern::index::rows::Rows;
 pub use crate::domain::pattern::index::search::{Hit, Search};
 
 /// Rows of a segment: two megabytes at 384 dimensions, which are copied in less than half a millisecond,

@@ -69,6 +69,16 @@ impl Query {
         let similarity_min = similarity_min as f32;
         Ok(Self { near, limit, similarity_min, filter })
     }
+
+    /// Has `look` look for what it asks, around a position.
+    pub fn looked_for<T>(&self, position: &Position, look: impl FnOnce(&Search<'_>) -> T) -> T {
+        look(&Search {
+            unit: position.unit(),
+            limit: self.limit,
+            similarity_min: self.similarity_min,
+            is_wanted: &|pattern| self.filter.takes(pattern),
+        })
+    }
 }
 
 /// Everything that is held, but contents. Cheap to clone.
@@ -110,12 +120,7 @@ impl View {
     /// are never among them.
     pub fn recall(&self, query: &Query, position: &Position) -> Vec<Hit> {
         let Some(index) = self.index(position.embedder()) else { return Vec::new() };
-        index.search(&Search {
-            unit: position.unit(),
-            limit: query.limit,
-            similarity_min: query.similarity_min,
-            is_wanted: &|pattern| query.filter.takes(pattern),
-        })
+        query.looked_for(position, |search| index.search(search))
     }
 
     /// Every pattern.

@@ -25,6 +25,18 @@ pub struct Search<'a> {
     pub is_wanted: &'a dyn Fn(&Pattern) -> bool,
 }
 
+impl Search<'_> {
+    /// The nearest of these that are near enough, nearest first, the equally near by id.
+    pub(crate) fn best(&self, mut hits: Vec<Hit>) -> Vec<Hit> {
+        hits.retain(|hit| hit.similarity >= self.similarity_min);
+        hits.sort_unstable_by(|a, b| {
+            b.similarity.total_cmp(&a.similarity).then_with(|| a.pattern.id.cmp(&b.pattern.id))
+        });
+        hits.truncate(self.limit);
+        hits
+    }
+}
+
 impl std::fmt::Debug for Search<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (limit, similarity_min) = (self.limit, self.similarity_min);
@@ -89,18 +101,30 @@ impl Index {
             shortlist.look(&probe, segment, number * SEGMENT_ROWS, products);
         }
         let mut hits = shortlist.ended(self);
-        arch.dispatch(|| {
-            for hit in &mut hits {
+        self.compare(&mut hits, search.unit);
+        search.best(hits)
+    }
+
+    /// Says how similar each is to a vector.
+    fn compare(&self, hits: &mut [Hit], with: &[f32]) {
+        pulp::Arch::new().dispatch(|| {
+            for hit in hits {
                 if let Some(unit) = self.unit(hit.row) {
-                    hit.similarity = dot(unit, search.unit).clamp(-1.0, 1.0);
+                    hit.similarity = dot(unit, with).clamp(-1.0, 1.0);
                 }
             }
         });
-        hits.retain(|hit| hit.similarity >= search.similarity_min);
-        hits.sort_unstable_by(|a, b| {
-            b.similarity.total_cmp(&a.similarity).then_with(|| a.pattern.id.cmp(&b.pattern.id))
-        });
-        hits.truncate(search.limit);
+    }
+
+    /// What lies in some rows, with how similar it is to a vector; wanted or not, in no order.
+    #[cfg(feature = "usearch")]
+    pub(crate) fn compared(&self, rows: impl Iterator<Item = usize>, with: &[f32]) -> Vec<Hit> {
+        let hit = |row| {
+            let pattern = Arc::clone(self.pattern(row)?);
+            Some(Hit { pattern, row, similarity: 0.0 })
+        };
+        let mut hits: Vec<Hit> = rows.filter_map(hit).collect();
+        self.compare(&mut hits, with);
         hits
     }
 

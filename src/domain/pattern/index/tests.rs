@@ -34,7 +34,7 @@ fn normal(numbers: Vec<f32>) -> Vec<f32> {
     numbers.into_iter().map(|number| number / length).collect()
 }
 
-fn pattern(number: u32) -> Arc<Pattern> {
+pub(crate) fn pattern(number: u32) -> Arc<Pattern> {
     let mut id = [0; 16];
     // Ids in another order than rows.
     id[..4].copy_from_slice(&number.wrapping_mul(0x9e37_79b9).to_be_bytes());
