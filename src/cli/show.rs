@@ -6,13 +6,19 @@ use serde_json::Value;
 
 use crate::cli::printable;
 
-/// Members that are no objects, one per line; arrays as their JSON. Whoever wants the rest asks for
-/// the JSON of it all.
+/// Members that are no objects, one per line, without those that say nothing. Whoever wants the rest
+/// asks for the JSON of it all.
 pub fn fields(answer: &Value) -> String {
     let Some(members) = answer.as_object() else { return format!("{answer}\n") };
-    let width = members.keys().map(String::len).max().unwrap_or_default();
+    let says = |value: &Value| match value {
+        Value::Null | Value::Object(_) => false,
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    };
+    let told = members.iter().filter(|(_, value)| says(value));
+    let width = told.clone().map(|(key, _)| key.len()).max().unwrap_or_default();
     let mut text = String::new();
-    for (key, value) in members.iter().filter(|(_, value)| !value.is_object()) {
+    for (key, value) in told {
         let _ = writeln!(text, "{:width$}  {}", printable::line(key), plain(value));
     }
     text
@@ -222,11 +228,16 @@ pub fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A value without quotes; what a terminal would obey is escaped, nothing for null.
+/// A value without quotes, with commas between several; what a terminal would obey is escaped, nothing
+/// for null.
 pub(super) fn plain(value: &Value) -> String {
+    let is_nested = |item: &Value| item.is_array() || item.is_object();
     let text = match value {
         Value::Null => return String::new(),
         Value::String(text) => text.clone(),
+        Value::Array(items) if !items.iter().any(is_nested) => {
+            return items.iter().map(plain).collect::<Vec<_>>().join(", ");
+        }
         other => other.to_string(),
     };
     printable::line(&text)
@@ -270,9 +281,12 @@ inference *  running     1.5m  1       0         0/8
     }
 
     #[test]
-    fn fields_are_aligned_and_leave_objects_out() {
-        let answer = json!({ "a": 1, "long": [true, null], "inner": { "b": 2 }, "none": null });
-        assert_eq!(fields(&answer), "a      1\nlong   [true,null]\nnone   \n");
+    fn fields_are_aligned_and_leave_out_objects_and_what_says_nothing() {
+        let answer = json!({
+            "a": 1, "list": ["one", 2], "deep": [[1]], "inner": { "b": 2 }, "nothing": null,
+            "nobody": [],
+        });
+        assert_eq!(fields(&answer), "a     1\nlist  one, 2\ndeep  [[1]]\n");
     }
 
     #[test]
