@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import itertools
 import json
 import os
 import stat
+import threading
 import urllib.request
 
 import pytest
@@ -167,6 +169,31 @@ def test_a_call_on_its_way_is_told_when_the_node_stops():
             await waiting
 
     asyncio.run(run())
+
+
+def test_its_folder_is_free_when_stop_returns_whatever_goes_on(tmp_path):
+    for _ in range(3):
+        node, codes, has_begun = start(tmp_path), set(), threading.Event()
+
+        def work(node=node, codes=codes, has_begun=has_begun):
+            try:
+                for number in itertools.count():
+                    node.patterns.learn(f"{threading.get_ident()} {number}")
+                    node.patterns.recall("a text", min_similarity=0.0)
+                    has_begun.set()
+            except bizra.Unavailable as error:
+                codes.add(error.code)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        assert has_begun.wait(60)
+        node.stop()
+        with start(tmp_path) as again:
+            assert again.patterns.stats()["patterns"] > 0
+        for thread in threads:
+            thread.join()
+        assert codes == {"NODE_STOPPED"}
 
 
 def test_without_references_it_stops(tmp_path):
