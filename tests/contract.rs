@@ -43,6 +43,18 @@ async fn the_node_does_what_its_document_says() {
 }
 
 #[tokio::test]
+async fn streams_are_what_the_document_says() {
+    let Some(python) = python::interpreter() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let node = Process::start(dir.path()).await;
+    let script = python::script("check_streams.py");
+    let base = format!("http://{}", node.address);
+    let output = tokio::process::Command::new(python).arg(script).arg(base).output();
+    let (code, said, complained) = live::told(output.await.unwrap());
+    assert_eq!(code, 0, "{said}{complained}");
+}
+
+#[tokio::test]
 async fn the_document_is_openapi_and_its_examples_are_examples() {
     let Some(python) = python::interpreter() else { return };
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");

@@ -7,6 +7,7 @@
 mod bounds;
 mod choices;
 mod complete;
+mod events;
 pub(super) mod example;
 pub(super) mod forms;
 pub(super) mod models;
@@ -33,7 +34,14 @@ use crate::http::{
         license(name = "MIT", identifier = "MIT"),
     ),
     servers((url = "/", description = "This node.")),
-    components(schemas(shapes::ApiError, shapes::OpenAiError, forms::AnyJson)),
+    components(schemas(
+        shapes::ApiError,
+        shapes::OpenAiError,
+        forms::AnyJson,
+        events::Token,
+        events::ChatCompletionChunk,
+        events::TextCompletionChunk,
+    )),
     paths(
         health::health,
         health::live,
@@ -125,5 +133,6 @@ pub fn document(limits: &Limits) -> Value {
     bounds::set(&mut document, limits);
     choices::set(&mut document);
     complete::complete(&mut document, &ROUTES, TAGS);
+    events::set(&mut document);
     document
 }

@@ -335,7 +335,7 @@ fn complete_response(status: &str, response: &mut Value, errors: Errors) {
         response["description"] = "OK".into();
     }
     response["headers"] = headers(status);
-    // Events come one by one, and a schema would be of each or of all: readers differ.
+    // Events come one by one, and a schema would be of each or of all: `events` says what each is.
     if let Some(Value::Object(stream)) = response.pointer_mut("/content/text~1event-stream") {
         stream.remove("schema");
     }
