@@ -2,10 +2,13 @@
 //! store on disk: learning one by one and in batches, recalling beside a plain scan of the same vectors
 //! in single precision, what a pattern takes, and how long a start takes.
 //!
+//! With the feature `usearch` then once more with the approximate index, beside usearch alone.
+//!
 //! Vectors lie around a few hundred centres, as texts on a few hundred subjects would. Without
 //! `--bench`, or with `--test`, a small memory is made to see that it runs.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +26,10 @@ use bizra_omega::messages::pattern_memory::{PatternMemoryMsg, Recalled};
 use bizra_omega::metrics::Metrics;
 use bizra_omega::supervisor::{ChildSpec, Root, Settings, Watch};
 use tokio::runtime::Runtime;
+
+#[cfg(feature = "usearch")]
+#[path = "patterns/approximate.rs"]
+mod approximate;
 
 const DIMENSION: usize = 384;
 const CENTRES: u64 = 300;
@@ -72,9 +79,15 @@ struct Memory {
     root: Root,
     addr: Addr<PatternMemoryMsg>,
     keeper: Arc<Keeper>,
+    #[cfg(feature = "usearch")]
+    metrics: Metrics,
 }
 
 async fn memory(store: &Arc<Store>) -> Memory {
+    memory_with(store, |keeper| keeper).await
+}
+
+async fn memory_with(store: &Arc<Store>, change: impl FnOnce(Keeper) -> Keeper) -> Memory {
     let metrics = Metrics::new();
     let bounds = Bounds {
         patterns_max: 1_000_000,
@@ -83,7 +96,7 @@ async fn memory(store: &Arc<Store>) -> Memory {
         source_bytes_max: 1 << 40,
     };
     let events = Events::new(metrics.events_missed());
-    let keeper = Arc::new(Keeper::new(Parts {
+    let keeper = Arc::new(change(Keeper::new(Parts {
         store: Arc::clone(store),
         embedder: Arc::new(NgramEmbedder::default()),
         bounds,
@@ -91,7 +104,7 @@ async fn memory(store: &Arc<Store>) -> Memory {
         now_ms: clock::now_ms,
         events: events.clone(),
         meter: metrics.patterns(),
-    }));
+    })));
     let memory = PatternMemory {
         keeper: Arc::clone(&keeper),
         // Nothing is elevated here.
@@ -117,7 +130,13 @@ async fn memory(store: &Arc<Store>) -> Memory {
         events,
     };
     let root = Root::start(Root::address(&metrics), settings, vec![child]).await;
-    Memory { root: root.expect("the actor comes up"), addr, keeper }
+    Memory {
+        root: root.expect("the actor comes up"),
+        addr,
+        keeper,
+        #[cfg(feature = "usearch")]
+        metrics,
+    }
 }
 
 impl Memory {
@@ -178,9 +197,9 @@ fn resident() -> u64 {
     pages.unwrap_or(0) * 4096
 }
 
-async fn measure(out: &mut impl Write, size: usize, turns: usize) -> io::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let store = Arc::new(Store::open(folder.path(), 0).map_err(io::Error::other)?);
+/// Everything about one size, in a folder that is left with the store.
+async fn measure(out: &mut impl Write, folder: &Path, size: usize, turns: usize) -> io::Result<()> {
+    let store = Arc::new(Store::open(folder, 0).map_err(io::Error::other)?);
     let mut random = Random(size as u64);
     let before = resident();
     let filled = memory(&store).await;
@@ -258,7 +277,7 @@ async fn measure(out: &mut impl Write, size: usize, turns: usize) -> io::Result<
         .addr
         .call(Deadline::after(Duration::from_secs(10)), |reply| PatternMemoryMsg::Stats { reply });
     let held = held.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
-    let disk = std::fs::metadata(folder.path().join("node.redb"))?.len();
+    let disk = std::fs::metadata(folder.join("node.redb"))?.len();
     filled.root.shutdown(Duration::from_secs(5)).await;
     drop(filled.keeper);
 
@@ -267,6 +286,7 @@ async fn measure(out: &mut impl Write, size: usize, turns: usize) -> io::Result<
     again.recall(&position(&mut random)).await;
     let start = began.elapsed().as_secs_f64();
     again.root.shutdown(Duration::from_secs(5)).await;
+    store.close();
 
     let patterns = held.held.patterns;
     writeln!(
@@ -320,8 +340,13 @@ fn main() -> io::Result<()> {
         "start s"
     )?;
     let runtime = Runtime::new()?;
+    let mut folders = Vec::new();
     for size in sizes {
-        runtime.block_on(measure(&mut out, *size, turns))?;
+        let folder = tempfile::tempdir()?;
+        runtime.block_on(measure(&mut out, folder.path(), *size, turns))?;
+        folders.push((*size, folder));
     }
+    #[cfg(feature = "usearch")]
+    approximate::compare(&runtime, &mut out, &folders, turns)?;
     Ok(())
 }
