@@ -15,8 +15,8 @@ mod search;
 
 use std::sync::Arc;
 
-use crate::domain::pattern::Pattern;
 use crate::domain::pattern::quantise::{HEAD, Mark, encode, width};
+use crate::domain::pattern::{Pattern, Tags};
 
 #[cfg(feature = "usearch")]
 pub use crate::domain::pattern::index::rows::Rows;
@@ -49,6 +49,8 @@ struct Block {
     /// The first [`HEAD`] codes of each row once more, so that they are read one behind another.
     heads: Vec<i8>,
     marks: Vec<Mark>,
+    /// Tells rows with other tags apart: what differs here has other tags.
+    kinds: Vec<u32>,
 }
 
 /// What was taken out of an index.
@@ -86,7 +88,8 @@ impl Index {
     /// Bytes that the vectors and their codes take.
     pub fn bytes(&self) -> u64 {
         let width = width(self.dimension);
-        let row = 4 * self.dimension + width + width.min(HEAD) + size_of::<Mark>();
+        let row =
+            4 * self.dimension + width + width.min(HEAD) + size_of::<Mark>() + size_of::<u32>();
         self.len as u64 * row as u64
     }
 
@@ -123,6 +126,7 @@ impl Index {
         block.heads.extend_from_slice(&row[..row.len().min(HEAD)]);
         block.units.extend_from_slice(unit);
         block.marks.push(mark);
+        block.kinds.push(kind(&pattern.tags));
         Arc::make_mut(&mut segment.patterns).push(pattern);
         self.len += 1;
         Some(self.len - 1)
@@ -153,7 +157,7 @@ impl Index {
     fn take_last(&mut self) -> Option<Row> {
         let segment = self.segments.last_mut()?;
         let block = Arc::make_mut(&mut segment.block);
-        let mark = block.marks.pop()?;
+        let (mark, kind) = (block.marks.pop()?, block.kinds.pop()?);
         let row = block.marks.len();
         let units = block.units.split_off(row * self.dimension);
         let codes = block.codes.split_off(row * width(self.dimension));
@@ -162,7 +166,7 @@ impl Index {
         if row == 0 {
             self.segments.pop();
         }
-        Some(Row { pattern, units, codes, mark })
+        Some(Row { pattern, units, codes, mark, kind })
     }
 }
 
@@ -173,6 +177,14 @@ struct Row {
     units: Vec<f32>,
     codes: Vec<i8>,
     mark: Mark,
+    kind: u32,
+}
+
+/// A number that equal tags share (FNV-1a). What shares it by chance is compared in full.
+fn kind(tags: &Tags) -> u32 {
+    let byte = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    // No character of a tag is a zero, so that it ends one.
+    tags.iter().flat_map(|tag| tag.bytes().chain([0])).fold(0x811c_9dc5, byte)
 }
 
 impl Block {
@@ -183,6 +195,7 @@ impl Block {
         let head = codes.min(HEAD);
         self.heads[row * head..(row + 1) * head].copy_from_slice(&with.codes[..head]);
         self.marks[row] = with.mark;
+        self.kinds[row] = with.kind;
     }
 }
 

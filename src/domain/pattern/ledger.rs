@@ -177,8 +177,7 @@ impl Ledger {
             Ok(same) => Some((same.id, 1.0)),
             Err(_) => {
                 let index = self.view.index(position.embedder());
-                let is_same = |pattern: &Pattern| pattern.tags == lesson.tags;
-                let hit = index.and_then(|index| index.twin(position.unit(), &is_same));
+                let hit = index.and_then(|index| index.twin(position.unit(), &lesson.tags));
                 hit.map(|hit| (hit.pattern.id, hit.similarity))
             }
         };

@@ -4,13 +4,17 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use super::{Block, Index, SEGMENT_ROWS, Segment};
+use super::{Block, Index, SEGMENT_ROWS, Segment, kind};
 use crate::domain::pattern::quantise::{HEAD, Probe, ROUNDING, dot, dot_codes, width};
-use crate::domain::pattern::{Pattern, TWIN_SIMILARITY};
+use crate::domain::pattern::{Pattern, TWIN_SIMILARITY, Tags};
 
 /// Rows on the shortlist after which those are let go that no longer can be among the best: when each
 /// comes nearer than all before, every row is one for a while.
 const SHORTLIST_ROWS: usize = 4096;
+
+/// Of the rows of a segment the part below which those of one kind are multiplied one by one: side by side
+/// the rest comes along for so little.
+const FEW: usize = 4;
 
 /// What is looked for.
 #[derive(Clone, Copy)]
@@ -128,24 +132,30 @@ impl Index {
         hits
     }
 
-    /// The pattern nearest to a vector among those that are nearly the same, if there is one; of the
-    /// equally near the one with the first id. Reads the beginnings of rows, and the rest of the few
-    /// that begin alike.
-    pub fn twin(&self, unit: &[f32], is_wanted: &dyn Fn(&Pattern) -> bool) -> Option<Hit> {
+    /// The pattern nearest to a vector among those that are nearly the same and have the same tags, if
+    /// there is one; of the equally near the one with the first id. Reads the beginnings of rows with such
+    /// tags, and the rest of the few that begin alike.
+    pub fn twin(&self, unit: &[f32], tags: &Tags) -> Option<Hit> {
         if unit.len() != self.dimension {
             return None;
         }
-        let probe = Probe::new(unit);
+        let (probe, kind) = (Probe::new(unit), kind(tags));
         // The way between two vectors of length 1 with this cosine, and what rounding adds.
         let distance = libm::sqrtf(2.0 - 2.0 * TWIN_SIMILARITY) + ROUNDING;
         let arch = pulp::Arch::new();
         let mut best: Option<Hit> = None;
         let mut heads = [0_i32; SEGMENT_ROWS];
         for (number, segment) in self.segments.iter().enumerate() {
-            let heads = &mut heads[..segment.block.marks.len()];
-            arch.dispatch(|| segment.block.multiply_heads(&probe, self.dimension, heads));
-            for (at, (head, mark)) in heads.iter().zip(&segment.block.marks).enumerate() {
-                if !probe.can_be_within(distance, *head, mark) {
+            let block = &segment.block;
+            let heads = &mut heads[..block.marks.len()];
+            let has_some =
+                arch.dispatch(|| block.multiply_heads(&probe, self.dimension, kind, heads));
+            if !has_some {
+                continue;
+            }
+            let rows = heads.iter().zip(&block.marks).zip(&block.kinds).enumerate();
+            for (at, ((head, mark), own)) in rows {
+                if *own != kind || !probe.can_be_within(distance, *head, mark) {
                     continue;
                 }
                 let row = number * SEGMENT_ROWS + at;
@@ -156,7 +166,7 @@ impl Index {
                 let is_nearer = best.as_ref().is_none_or(|best| {
                     (similarity, best.pattern.id) > (best.similarity, pattern.id)
                 });
-                if similarity >= TWIN_SIMILARITY && is_nearer && is_wanted(pattern) {
+                if similarity >= TWIN_SIMILARITY && is_nearer && pattern.tags == *tags {
                     best = Some(Hit { pattern: Arc::clone(pattern), row, similarity });
                 }
             }
@@ -171,10 +181,30 @@ impl Block {
         multiply(&self.codes, &probe.codes, width(dimension), products);
     }
 
+    /// The products of the beginnings of rows of this kind, whatever those of others; whether there are
+    /// any.
     #[inline(always)]
-    fn multiply_heads(&self, probe: &Probe, dimension: usize, products: &mut [i32]) {
+    fn multiply_heads(
+        &self,
+        probe: &Probe,
+        dimension: usize,
+        kind: u32,
+        products: &mut [i32],
+    ) -> bool {
+        let count: u32 = self.kinds.iter().map(|own| u32::from(*own == kind)).sum();
         let head = width(dimension).min(HEAD);
-        multiply(&self.heads, &probe.codes[..head], head, products);
+        if (count as usize) < products.len() / FEW {
+            let rows = self.heads.chunks_exact(head).zip(products.iter_mut()).zip(&self.kinds);
+            for ((row, product), _) in rows.filter(|(_, own)| **own == kind) {
+                *product = dot_codes(row, &probe.codes[..head]);
+            }
+        } else if head == HEAD {
+            // Rows of a length that the compiler knows take less than half the time.
+            multiply(&self.heads, &probe.codes[..HEAD], HEAD, products);
+        } else {
+            multiply(&self.heads, &probe.codes[..head], head, products);
+        }
+        count > 0
     }
 }
 

@@ -156,34 +156,44 @@ fn only_what_is_wanted_is_found_however_far_it_is() {
 }
 
 #[test]
-fn a_twin_is_found_and_what_is_only_alike_is_not() {
+fn a_twin_is_found_and_what_is_only_alike_or_has_other_tags_is_not() {
     let mut numbers = Numbers(3);
-    for dimension in [2, 40, 384] {
+    for (dimension, kinds) in [(2, 3), (40, 3), (384, 1), (384, 3), (384, 40)] {
         let mut index = Index::new(dimension);
-        let mut units = Vec::new();
+        let tagged = |number: u32| Tags::new(vec![format!("t{}", number % kinds)]).unwrap();
+        let mut rows = Vec::new();
         for number in 0..600 {
-            let unit = numbers.unit(dimension);
-            index.push(pattern(number), &unit);
-            units.push(unit);
+            let (unit, tags) = (numbers.unit(dimension), tagged(number));
+            let pattern = Pattern { tags: tags.clone(), ..(*pattern(number)).clone() };
+            index.push(Arc::new(pattern), &unit);
+            rows.push((unit, tags));
+        }
+        // Some go, so that others lie in their rows.
+        for row in (0..300).step_by(7) {
+            index.swap_remove(row).unwrap();
+            rows.swap_remove(row);
         }
         let mut found = 0;
         for turn in 0..400 {
-            let of = &units[turn % units.len()];
-            let distance = [0.05, 0.15, 0.2, 0.25, 0.6][turn % 5] * (dimension as f32 / 3.0).sqrt();
-            let unit = numbers.near(of, distance / (dimension as f32 / 3.0).sqrt());
-            let rows = units.iter().enumerate();
-            let similar = rows.map(|(row, it)| (row, super::super::quantise::dot(it, &unit)));
-            let best = similar.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
-            let twin = index.twin(&unit, &|_| true);
-            assert_eq!(twin.is_some(), best.1 >= TWIN_SIMILARITY, "{dimension} {best:?}");
-            if let Some(twin) = twin {
-                found += 1;
-                assert!((twin.similarity - best.1).abs() < 1e-6);
+            let (of, own) = &rows[turn % rows.len()];
+            let distance = [0.05, 0.15, 0.2, 0.25, 0.6][turn % 5];
+            let unit = numbers.near(of, distance);
+            let other = tagged(turn as u32);
+            for tags in [own, &other] {
+                let similar = rows.iter().filter(|(_, it)| it == tags);
+                let similar = similar.map(|(it, _)| super::super::quantise::dot(it, &unit));
+                let best = similar.max_by(f32::total_cmp).unwrap();
+                let twin = index.twin(&unit, tags);
+                assert_eq!(twin.is_some(), best >= TWIN_SIMILARITY, "{dimension} {best}");
+                if let Some(twin) = twin {
+                    found += 1;
+                    assert!((twin.similarity - best).abs() < 1e-6 && twin.pattern.tags == *tags);
+                }
             }
         }
         assert!(found > 50, "{found}");
-        assert!(index.twin(&units[0], &|_| false).is_none());
-        assert!(index.twin(&[1.0], &|_| true).is_none() || dimension == 1);
+        assert!(index.twin(&rows[0].0, &Tags::default()).is_none());
+        assert!(index.twin(&[1.0], &rows[0].1).is_none() || dimension == 1);
     }
 }
 
