@@ -7,7 +7,7 @@
 mod work;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -49,7 +49,8 @@ struct Shared {
     in_use: ArcSwap<InUse>,
     desk: Mutex<Desk>,
     bell: Condvar,
-    is_ending: AtomicBool,
+    /// The number of the thread that is to run. One that has another number ends.
+    run: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +70,7 @@ impl Mirrors {
             in_use: ArcSwap::default(),
             desk: Mutex::default(),
             bell: Condvar::new(),
-            is_ending: AtomicBool::new(false),
+            run: AtomicU64::new(0),
         }))
     }
 
@@ -79,10 +80,10 @@ impl Mirrors {
         if desk.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return;
         }
-        self.0.is_ending.store(false, Ordering::SeqCst);
         let shared = Arc::clone(&self.0);
+        let run = shared.run.fetch_add(1, Ordering::SeqCst) + 1;
         let thread = std::thread::Builder::new().name("mirrors".to_owned());
-        match thread.spawn(move || Worker::new(&shared).run()) {
+        match thread.spawn(move || Worker::new(&shared, run).run()) {
             Ok(thread) => desk.thread = Some(thread),
             Err(error) => error!(%error, "no approximate index is made: there is no thread for it"),
         }
@@ -130,19 +131,19 @@ impl Shared {
     }
 
     fn end(&self) {
-        self.is_ending.store(true, Ordering::SeqCst);
+        self.run.fetch_add(1, Ordering::SeqCst);
         // With the desk in hand, so that the thread is not just about to wait.
         let _desk = self.desk();
         self.bell.notify_all();
     }
 
-    fn is_ending(&self) -> bool {
-        self.is_ending.load(Ordering::SeqCst)
+    fn runs(&self, run: u64) -> bool {
+        self.run.load(Ordering::SeqCst) == run
     }
 
     /// Waits for a view that was not followed yet, at most so long; tells in which epoch.
-    fn next(&self, wait: Duration) -> (Option<Arc<View>>, u64) {
-        let is_idle = |desk: &mut Desk| desk.newest.is_none() && !self.is_ending();
+    fn next(&self, run: u64, wait: Duration) -> (Option<Arc<View>>, u64) {
+        let is_idle = |desk: &mut Desk| desk.newest.is_none() && self.runs(run);
         let waited = self.bell.wait_timeout_while(self.desk(), wait, is_idle);
         let (mut desk, _) = waited.unwrap_or_else(PoisonError::into_inner);
         (desk.newest.take(), desk.epoch)

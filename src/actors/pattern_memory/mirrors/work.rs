@@ -43,6 +43,8 @@ struct Kept {
 
 pub(super) struct Worker<'s> {
     shared: &'s Shared,
+    /// Its number.
+    run: u64,
     kept: Vec<Kept>,
     /// Those of which none can be made: it is not tried again before the next start.
     failed: HashSet<EmbedderId>,
@@ -50,14 +52,14 @@ pub(super) struct Worker<'s> {
 }
 
 impl<'s> Worker<'s> {
-    pub(super) fn new(shared: &'s Shared) -> Self {
-        Self { shared, kept: Vec::new(), failed: HashSet::new(), epoch: 0 }
+    pub(super) fn new(shared: &'s Shared, run: u64) -> Self {
+        Self { shared, run, kept: Vec::new(), failed: HashSet::new(), epoch: 0 }
     }
 
     pub(super) fn run(mut self) {
         let mut last: Option<Arc<View>> = None;
-        while !self.shared.is_ending() {
-            let (newest, epoch) = self.shared.next(SAVE_EVERY);
+        while self.shared.runs(self.run) {
+            let (newest, epoch) = self.shared.next(self.run, SAVE_EVERY);
             if epoch != self.epoch {
                 self.kept.clear();
                 (self.epoch, last) = (epoch, None);
@@ -99,7 +101,7 @@ impl<'s> Worker<'s> {
             len.saturating_mul(whole) > above.saturating_mul(part)
         });
         for (embedder, index) in &view.indexes {
-            if self.shared.is_ending() {
+            if !self.shared.runs(self.run) {
                 return;
             }
             if let Err(error) = self.follow_one(embedder, index, view) {
@@ -107,7 +109,6 @@ impl<'s> Worker<'s> {
                 self.failed.insert(EmbedderId::clone(embedder));
                 self.kept.retain(|kept| kept.embedder != *embedder);
             }
-            self.put_to_use();
         }
         self.put_to_use();
         self.save(view, |kept| kept.is_whole && kept.saved_at == kept.began);
@@ -137,15 +138,16 @@ impl<'s> Worker<'s> {
                 self.keep(embedder, mirror, origin)
             }
         };
-        let epoch = self.epoch;
-        let goes_on = || !self.shared.is_ending() && self.shared.desk().epoch == epoch;
+        let (epoch, run) = (self.epoch, self.run);
+        let goes_on = || self.shared.runs(run) && self.shared.desk().epoch == epoch;
         let followed = self.kept[at].mirror.follow(index, &goes_on)?;
-        let kept = &mut self.kept[at];
-        kept.is_whole |= followed.is_whole;
-        kept.is_saved &= followed.added == 0 && followed.removed == 0;
+        self.kept[at].is_whole |= followed.is_whole;
+        self.kept[at].is_saved &= followed.added == 0 && followed.removed == 0;
         if followed.is_whole
-            && let Some(origin) = kept.untold.take()
+            && let Some(origin) = self.kept[at].untold.take()
         {
+            self.put_to_use();
+            let kept = &self.kept[at];
             let bytes = kept.mirror.look(|graph, _| graph.bytes());
             let (patterns, revision) = (index.len(), view.revision);
             let (added, elapsed_ms) = (followed.added, kept.began.elapsed().as_millis());
