@@ -388,6 +388,14 @@ pub struct Ollama {
     /// it offers.
     #[serde(with = "empty_is_none")]
     pub model: Option<String>,
+    /// Requests that it is given at the same time; further ones wait.
+    pub parallel: usize,
+    /// Time for a connection to stand.
+    pub connect_ms: u64,
+    /// Time for the first piece of an answer.
+    pub first_token_ms: u64,
+    /// Time between two pieces of an answer.
+    pub between_tokens_ms: u64,
     /// Further Ollama servers.
     #[serde(deserialize_with = "servers::list")]
     pub servers: Vec<ModelServer>,
@@ -395,9 +403,18 @@ pub struct Ollama {
 
 impl Default for Ollama {
     fn default() -> Self {
-        let ModelServer { probe_seconds, probe_timeout_ms, .. } = ModelServer::default();
-        let url = "http://127.0.0.1:11434".to_owned();
-        Self { url, probe_seconds, probe_timeout_ms, model: None, servers: Vec::new() }
+        let any = ModelServer::default();
+        Self {
+            url: "http://127.0.0.1:11434".to_owned(),
+            probe_seconds: any.probe_seconds,
+            probe_timeout_ms: any.probe_timeout_ms,
+            model: None,
+            parallel: any.parallel,
+            connect_ms: any.connect_ms,
+            first_token_ms: any.first_token_ms,
+            between_tokens_ms: any.between_tokens_ms,
+            servers: Vec::new(),
+        }
     }
 }
 
@@ -410,6 +427,10 @@ impl Ollama {
             probe_seconds: self.probe_seconds,
             probe_timeout_ms: self.probe_timeout_ms,
             model: self.model.clone(),
+            parallel: self.parallel,
+            connect_ms: self.connect_ms,
+            first_token_ms: self.first_token_ms,
+            between_tokens_ms: self.between_tokens_ms,
             ..ModelServer::default()
         }
     }

@@ -170,8 +170,7 @@ fn inference(config: &Config) -> Result<(), Bad> {
     }
     within("inference.edge.parallel", inference.edge.parallel, 1..=256)?;
     within("inference.edge.threads", inference.edge.threads, 0..=1024)?;
-    within("inference.ollama.probe_seconds", inference.ollama.probe_seconds, 1..=SECONDS_MAX)?;
-    within("inference.ollama.probe_timeout_ms", inference.ollama.probe_timeout_ms, 1..=MS_MAX)?;
+    pace("inference.ollama", &inference.ollama.first())?;
     within("inference.queue.waiting_max", inference.queue.waiting_max, 0..=65_536)?;
     let breaker = &inference.breaker;
     within("inference.breaker.failed_percent", breaker.failed_percent, 1..=100)?;
@@ -234,14 +233,20 @@ fn servers(list: &str, servers: &[ModelServer]) -> Result<(), Bad> {
                 format!("{proxy:?} is not of the form http://host:port"),
             ));
         }
-        within(key("parallel"), server.parallel, 1..=1024)?;
-        within(key("probe_seconds"), server.probe_seconds, 1..=SECONDS_MAX)?;
-        within(key("probe_timeout_ms"), server.probe_timeout_ms, 1..=MS_MAX)?;
-        within(key("connect_ms"), server.connect_ms, 1..=MS_MAX)?;
-        within(key("first_token_ms"), server.first_token_ms, 1..=MS_MAX)?;
-        within(key("between_tokens_ms"), server.between_tokens_ms, 1..=MS_MAX)?;
+        pace(&format!("{list}[{index}]"), server)?;
     }
     Ok(())
+}
+
+/// How much a server is given at once, and how long it is waited for.
+fn pace(section: &str, server: &ModelServer) -> Result<(), Bad> {
+    let key = |key: &str| format!("{section}.{key}");
+    within(key("parallel"), server.parallel, 1..=1024)?;
+    within(key("probe_seconds"), server.probe_seconds, 1..=SECONDS_MAX)?;
+    within(key("probe_timeout_ms"), server.probe_timeout_ms, 1..=MS_MAX)?;
+    within(key("connect_ms"), server.connect_ms, 1..=MS_MAX)?;
+    within(key("first_token_ms"), server.first_token_ms, 1..=MS_MAX)?;
+    within(key("between_tokens_ms"), server.between_tokens_ms, 1..=MS_MAX)
 }
 
 /// A name that can stand in the name of an actor, in a label of a metric and in a path.

@@ -10,12 +10,13 @@ mod tls;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use bizra_omega::adapters::upstream::{Access, Waits};
+use bizra_omega::adapters::model_server::{Kind, ModelServer};
+use bizra_omega::adapters::upstream::{Access, ServerError, Waits};
 use bizra_omega::domain::inference::request::RawRequest;
 use bizra_omega::domain::inference::{BackendError, FinishReason, Tier};
 use bizra_omega::messages::supervisor::Fault;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
 use double::{
@@ -299,6 +300,28 @@ async fn a_server_that_falls_silent_is_given_up_even_if_it_sends_comments() {
         assert!(matches!(ask(&addr, raw(), None).await, Err(BackendError::Timeout { .. })));
         tokio::time::timeout(SECOND, pings).await.expect("the connection is closed").unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_stand_is_given_up() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    // As many as the system keeps for somebody who accepts none; those that follow are not answered.
+    let mut kept = Vec::new();
+    let connect = || tokio::time::timeout(SECOND / 2, TcpStream::connect(address));
+    while let Ok(connected) = connect().await {
+        kept.push(connected.unwrap());
+        assert!(kept.len() < 64, "its queue is never full");
+    }
+    let waits =
+        Waits { connect: Duration::from_millis(100), probe: 60 * SECOND, ..Waits::default() };
+    let url = format!("http://{address}/v1");
+    let server = ModelServer::new(Kind::OpenAi, &url, waits, &Access::default()).unwrap();
+    let asked = tokio::time::timeout(30 * SECOND, server.models(&[])).await;
+    let refused = asked.expect("it is given up long before the probe is");
+    assert!(matches!(refused, Err(ServerError::Unreachable(_))), "{refused:?}");
 }
 
 #[tokio::test]
