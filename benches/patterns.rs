@@ -4,8 +4,9 @@
 //!
 //! With the feature `usearch` then once more with the approximate index, beside usearch alone.
 //!
-//! Vectors lie around a few hundred centres, as texts on a few hundred subjects would. Without
-//! `--bench`, or with `--test`, a small memory is made to see that it runs.
+//! Vectors lie around a few hundred centres, as texts on a few hundred subjects would. Numbers among the
+//! arguments are sizes to measure instead. Without `--bench`, or with `--test`, a small memory is made to
+//! see that it runs.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -307,8 +308,9 @@ async fn measure(out: &mut impl Write, folder: &Path, size: usize, turns: usize)
 fn main() -> io::Result<()> {
     let has = |flag: &str| std::env::args().any(|argument| argument == flag);
     let is_short = has("--test") || !has("--bench");
-    let (sizes, turns): (&[usize], _) =
-        if is_short { (&[500], 20) } else { (&[1_000, 10_000, 100_000], 400) };
+    let (all, turns) = if is_short { (vec![500], 20) } else { (vec![1_000, 10_000, 100_000], 400) };
+    let chosen: Vec<usize> = std::env::args().filter_map(|it| it.parse().ok()).collect();
+    let sizes = if chosen.is_empty() { all } else { chosen };
     let mut out = io::stdout();
     writeln!(
         out,
@@ -341,7 +343,7 @@ fn main() -> io::Result<()> {
     )?;
     let runtime = Runtime::new()?;
     let mut folders = Vec::new();
-    for size in sizes {
+    for size in &sizes {
         let folder = tempfile::tempdir()?;
         runtime.block_on(measure(&mut out, folder.path(), *size, turns))?;
         folders.push((*size, folder));
