@@ -103,6 +103,7 @@ pub mod adapters {
         pub mod model;
         pub mod network;
         pub mod pretokenizer;
+        mod projection;
         pub mod sampler;
         pub mod session;
         pub mod spelling;

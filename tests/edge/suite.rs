@@ -66,6 +66,11 @@ fn best(logits: &[f32]) -> u32 {
     logits.iter().position(|&logit| logit == top).unwrap() as u32
 }
 
+fn cosine(one: &[f32], other: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    dot(one, other) / (dot(one, one) * dot(other, other)).sqrt()
+}
+
 fn greedy_ids(model: &EdgeModel, prompt: &[u32], count: usize, chunk: usize) -> Vec<u32> {
     let mut session = model.session(prompt.len() + count).unwrap();
     let mut ids = vec![best(&session.pass(prompt, chunk, &|| false).unwrap())];
@@ -129,10 +134,6 @@ fn every_number_format_computes_nearly_the_same() {
         model.session(prompt.len()).unwrap().pass(&prompt, 256, &|| false).unwrap()
     };
     let exact = logits(GgmlDType::F32);
-    let cosine = |other: &[f32]| {
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-        dot(&exact, other) / (dot(&exact, &exact) * dot(other, other)).sqrt()
-    };
     let formats = [
         (GgmlDType::F16, 0.9999),
         (GgmlDType::BF16, 0.999),
@@ -143,8 +144,26 @@ fn every_number_format_computes_nearly_the_same() {
         (GgmlDType::Q4_0, 0.9),
     ];
     for (format, least) in formats {
-        let found = cosine(&logits(format));
+        let found = cosine(&exact, &logits(format));
         assert!(found > least, "{format:?}: {found}");
+    }
+}
+
+/// 192 is no width that kernels for several tokens take.
+#[test]
+fn a_prompt_at_once_computes_nearly_what_it_does_token_by_token() {
+    for (width, format) in [192, 256].into_iter().flat_map(|width| {
+        [GgmlDType::Q8_0, GgmlDType::Q5_0, GgmlDType::Q4_0].map(|format| (width, format))
+    }) {
+        let head_width = width / 4;
+        let tiny = Tiny { width, head_width, feed_forward: width, ..Tiny::wide(format) };
+        let model = load(&tiny);
+        let prompt = model.encode(&PROMPT.repeat(2));
+        assert!(prompt.len() >= 64 && prompt.len() <= CONTEXT as usize);
+        let logits =
+            |chunk| model.session(prompt.len()).unwrap().pass(&prompt, chunk, &|| false).unwrap();
+        let found = cosine(&logits(1), &logits(256));
+        assert!(found > 0.999, "{width}, {format:?}: {found}");
     }
 }
 

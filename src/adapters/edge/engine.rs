@@ -42,6 +42,8 @@ fn features() -> Vec<&'static str> {
         ("fma", is_x86_feature_detected!("fma")),
         ("avx2", is_x86_feature_detected!("avx2")),
         ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avxvnni", is_x86_feature_detected!("avxvnni")),
+        ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
     ];
     found.into_iter().filter_map(|(name, is)| is.then_some(name)).collect()
 }

@@ -1,8 +1,7 @@
 //! The engine llama.cpp: weights as it holds them, and the pass of tokens through them.
 //!
-//! It is asked for logits and nothing else. Numbers are kept as the other engine keeps them: keys and
-//! values are single precision, and attention is computed in the plain order, so that the number of
-//! threads changes no result and a session takes the memory that is said of it.
+//! It is asked for logits and nothing else. Attention is computed in the plain order: flash attention
+//! adds up what each thread found, so that another number of threads would give another text.
 
 use std::fs::File;
 use std::num::NonZeroU32;
@@ -10,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
+use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
@@ -22,9 +21,12 @@ use crate::adapters::edge::model::LoadProblem;
 use crate::adapters::edge::session::{Content, PassError};
 use crate::adapters::edge::threads::threads;
 
-/// Tokens that are passed at once at most. llama.cpp cannot be stopped within a pass, so this bounds
-/// how long a caller that left is computed for; and it holds the logits of all of them in memory.
-const CHUNK_TOKENS_MAX: usize = 64;
+/// Multiplications of a pass at most, about a second on two cores. llama.cpp cannot be stopped within a
+/// pass, so this bounds how long a caller that left is computed for.
+const PASS_WORK_MAX: u64 = 128 << 30;
+
+/// Tokens that are passed at once: fewer are slow whatever the model, more are no faster.
+const CHUNK_TOKENS: (u64, u64) = (64, 256);
 
 /// `llama_flash_attn_type` of a context whose attention is computed in the plain order.
 const FLASH_ATTENTION_DISABLED: i32 = 0;
@@ -33,6 +35,8 @@ const FLASH_ATTENTION_DISABLED: i32 = 0;
 #[derive(Debug)]
 pub(super) struct Model {
     model: LlamaModel,
+    /// Tokens that are passed at once at most.
+    chunk_tokens: u32,
     /// Held while a context is made, which writes to the model.
     making: Mutex<()>,
 }
@@ -87,7 +91,9 @@ impl Model {
         let model = model.map_err(|error| {
             LoadProblem::LlamaCpp(format!("it does not load the file, the log says why ({error})"))
         })?;
-        Ok(Self { model, making: Mutex::default() })
+        let tokens = PASS_WORK_MAX / model.n_params().max(1);
+        let chunk_tokens = tokens.clamp(CHUNK_TOKENS.0, CHUNK_TOKENS.1) as u32;
+        Ok(Self { model, chunk_tokens, making: Mutex::default() })
     }
 
     /// An empty run with room for `capacity` tokens.
@@ -97,17 +103,16 @@ impl Model {
         let threads = i32::try_from(threads()).unwrap_or(i32::MAX);
         let params = LlamaContextParams::default()
             .with_n_ctx(Some(room))
-            .with_n_batch(CHUNK_TOKENS_MAX as u32)
-            .with_n_ubatch(CHUNK_TOKENS_MAX as u32)
+            .with_n_batch(self.chunk_tokens)
+            .with_n_ubatch(self.chunk_tokens)
             .with_n_threads(threads)
             .with_n_threads_batch(threads)
-            .with_type_k(KvCacheType::F32)
-            .with_type_v(KvCacheType::F32)
             .with_flash_attention_policy(FLASH_ATTENTION_DISABLED);
         let backend = backend().map_err(failed)?;
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let context = self.model.new_context(backend, params).map_err(failed)?;
-        Ok(Run { context, batch: LlamaBatch::new(CHUNK_TOKENS_MAX, 1), length: 0 })
+        let chunk = self.chunk_tokens as usize;
+        Ok(Run { context, batch: LlamaBatch::new(chunk, 1), chunk, length: 0 })
     }
 }
 
@@ -134,6 +139,8 @@ fn file_of(_bytes: &[u8]) -> Result<File, LoadProblem> {
 pub(super) struct Run<'m> {
     context: LlamaContext<'m>,
     batch: LlamaBatch<'static>,
+    /// Tokens that the batch holds.
+    chunk: usize,
     length: usize,
 }
 
@@ -147,7 +154,7 @@ impl Run<'_> {
     ) -> Result<Vec<f32>, PassError> {
         let end = self.length + tokens.len();
         let mut last = 0;
-        for part in tokens.chunks(chunk.clamp(1, CHUNK_TOKENS_MAX)) {
+        for part in tokens.chunks(chunk.clamp(1, self.chunk)) {
             if should_stop() {
                 return Err(PassError::Stopped);
             }

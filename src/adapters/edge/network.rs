@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use candle_core::quantized::{QMatMul, QTensor};
-use candle_core::{DType, Device, Module, Tensor};
+use candle_core::quantized::QTensor;
+use candle_core::{DType, Device, Tensor};
 use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 use candle_nn::rotary_emb::{rope, rope_i};
 
+use crate::adapters::edge::projection::Projection;
 use crate::adapters::edge::session::PassError;
 
 /// Which components of a head a rotation turns together.
@@ -61,23 +62,6 @@ pub(super) struct Block {
     pub(super) gate: Projection,
     pub(super) up: Projection,
     pub(super) down: Projection,
-}
-
-/// A matrix and what is added after it.
-#[derive(Debug)]
-pub(super) struct Projection {
-    pub(super) weight: QMatMul,
-    pub(super) bias: Option<Tensor>,
-}
-
-impl Projection {
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let y = self.weight.forward(x)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
-        }
-    }
 }
 
 /// A model's weights, which never change and are shared by every session.

@@ -112,7 +112,7 @@ impl Weights {
 /// What one request remembers: the keys and values of the tokens passed so far.
 ///
 /// Its memory is taken at once: `capacity` times blocks times twice the width of the key-value
-/// heads times four bytes.
+/// heads times four bytes, or two with llama.cpp.
 #[derive(Debug)]
 pub struct Session<'m> {
     run: Run<'m>,

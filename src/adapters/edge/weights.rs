@@ -3,13 +3,14 @@
 use std::io::{Read, Seek};
 use std::sync::Arc;
 
+use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::TensorInfo;
-use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{Device, Tensor};
 
 use crate::adapters::edge::gguf::Header;
 use crate::adapters::edge::metadata::{Metadata, MetadataError, required};
-use crate::adapters::edge::network::{Block, Network, Pairing, Projection, Shape};
+use crate::adapters::edge::network::{Block, Network, Pairing, Shape};
+use crate::adapters::edge::projection::Projection;
 
 /// The architectures that this engine computes, as `general.architecture` names them.
 pub const ARCHITECTURES: [&str; 3] = ["llama", "qwen2", "qwen3"];
@@ -90,13 +91,12 @@ pub(super) fn read_network(
         // Tied: the output reads the same table backwards.
         false => Arc::clone(&embeddings),
     };
-    let weight = QMatMul::from_arc(output).map_err(engine)?;
     let blocks = (0..shape.blocks).map(|index| source.block(index));
     Ok(Network {
         embeddings,
         blocks: blocks.collect::<Result<_, _>>()?,
         norm: source.plain("output_norm.weight")?,
-        output: Projection { weight, bias: None },
+        output: Projection::new(output, None).map_err(engine)?,
         shape,
     })
 }
@@ -226,9 +226,9 @@ impl<R: Read + Seek> Source<'_, R> {
 
     fn projection(&mut self, name: &str) -> Result<Projection, WeightsError> {
         let tensor = format!("{name}.weight");
-        let weight = QMatMul::from_qtensor(self.quantized(&tensor)?)
-            .map_err(|error| WeightsError::Read { tensor, error })?;
-        Ok(Projection { weight, bias: self.optional(&format!("{name}.bias"))? })
+        let weight = Arc::new(self.quantized(&tensor)?);
+        let bias = self.optional(&format!("{name}.bias"))?;
+        Projection::new(weight, bias).map_err(|error| WeightsError::Read { tensor, error })
     }
 
     fn block(&mut self, index: usize) -> Result<Block, WeightsError> {
