@@ -17,7 +17,7 @@ use crate::domain::pattern::mirror::NearestError;
 use crate::private_file;
 
 /// Ends a whole file, with the version of this form.
-const MAGIC: &[u8; 16] = b"bizra-nearest-1\n";
+const MAGIC: &[u8; 16] = b"BIZRA nearest 1\n";
 
 /// The magic, the length of what the library wrote, the number of entries, the revision of the store, to
 /// what it belongs, and the checksum.
