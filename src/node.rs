@@ -99,9 +99,7 @@ pub async fn start_with(
     let tls = door::tls(&config)?;
     let ground = Ground::take(&config, passphrase).await?;
     let door = Door::make(&config, tls).await?;
-    let embedder = Arc::clone(&ground.embedder);
-    let open = |plan: &Plan<'_>, roster: &Roster, metrics: &Metrics| {
-        let embedder = Arc::new(Counted { embedder, metrics: metrics.clone() });
+    let open = |plan: &Plan<'_>, roster: &Roster, metrics: &Metrics, embedder| {
         let (child, opened) = door.child(plan, &config, roster, metrics, started, embedder);
         (Some(child), opened)
     };
@@ -118,7 +116,7 @@ pub async fn start_with(
 /// As [`start`].
 pub async fn start_embedded(config: Config) -> Result<Embedded, StartError> {
     let ground = Ground::take(&config, None).await?;
-    let (inside, ()) = assemble(&config, ground, Duration::ZERO, |_, _, _| (None, ())).await?;
+    let (inside, ()) = assemble(&config, ground, Duration::ZERO, |_, _, _, _| (None, ())).await?;
     let (node, data_dir) = (inside.node_id().await, config.node.data_dir.display());
     info!(node, %data_dir, "the embedded node is up");
     Ok(inside)
@@ -153,12 +151,12 @@ impl Ground {
 }
 
 /// Starts the actors of a node. `open` makes the last of them, if there is one, and what the node
-/// keeps of it.
+/// keeps of it; it is given the embedder that all share.
 async fn assemble<T>(
     config: &Config,
     ground: Ground,
     drain: Duration,
-    open: impl FnOnce(&Plan<'_>, &Roster, &Metrics) -> (Option<ChildSpec>, T),
+    open: impl FnOnce(&Plan<'_>, &Roster, &Metrics, Arc<dyn Embed>) -> (Option<ChildSpec>, T),
 ) -> Result<(Embedded, T), StartError> {
     let Ground { lock, keystore, constitution, servers, embedder } = ground;
     let (data_dir, file) = (config.node.data_dir.clone(), config.gates.constitution.clone());
@@ -279,7 +277,7 @@ async fn assemble<T>(
         preferences_child,
         audit_child,
     ];
-    let (http_child, opened) = open(&plan, &roster, &metrics);
+    let (http_child, opened) = open(&plan, &roster, &metrics, embedder);
     children.extend(http_child);
     let settings = plan.settings(Strategy::OneForOne);
     let root = Root::start(supervisor, settings, children).await.map_err(StartError::Actors)?;
