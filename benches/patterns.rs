@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bizra_omega::actors::pattern_memory::{self, Keeper, Parts, PatternMemory};
+use bizra_omega::adapters::process;
 use bizra_omega::adapters::store::Store;
 use bizra_omega::clock;
 use bizra_omega::domain::embedding::EmbedderId;
@@ -193,9 +194,7 @@ fn quantile_ms(samples: &mut [Duration], share: f64) -> f64 {
 
 /// Bytes of memory that the process has, as the system counts them.
 fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: Option<u64> = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
-    pages.unwrap_or(0) * 4096
+    process::figures().resident_bytes.unwrap_or(0)
 }
 
 /// Everything about one size, in a folder that is left with the store.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bizra_omega::actor::{Actor, Failure, Turn};
+use bizra_omega::adapters::process;
 use bizra_omega::messages::addr::{Addr, CallError, Message, Reply};
 use bizra_omega::metrics::Metrics;
 
@@ -165,9 +166,7 @@ async fn offer(addr: Addr<Grind>, load: Arc<Load>, rate: f64, time: Duration) {
 
 /// Resident memory of this process, where the system tells.
 fn resident_kib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse().ok()
+    process::figures().resident_bytes.map(|bytes| bytes / 1024)
 }
 
 /// Prints how callers fare when more is asked of an actor than it can do.

@@ -2,7 +2,8 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::say;
@@ -30,4 +31,20 @@ pub(crate) fn run(program: &Path, arguments: &[&str], dir: &Path) -> Result<(), 
         Ok(status) => Err(format!("{name} ended with {status}")),
         Err(error) => Err(format!("{name} does not start: {error}")),
     }
+}
+
+/// The interpreter of a Python environment at `place`, which pip fills with `packages` unless it was made
+/// for the same `wanted` before.
+pub(crate) fn environment(place: &str, wanted: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    let place = env::current_dir().map_err(|error| error.to_string())?.join(place);
+    let (python, ready) = (place.join("bin/python"), place.join("ready"));
+    if fs::read_to_string(&ready).is_ok_and(|made| made == wanted) {
+        return Ok(python);
+    }
+    let here = Path::new(".");
+    run(Path::new("python3"), &["-m", "venv", "--clear", &place.display().to_string()], here)?;
+    let pip = ["-m", "pip", "--disable-pip-version-check", "install", "--no-input"];
+    run(&python, &[&pip[..], packages].concat(), here)?;
+    fs::write(&ready, wanted).map_err(|error| error.to_string())?;
+    Ok(python)
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::program::run;
+use crate::program::{self, run};
 use crate::say;
 
 /// Where the environment and the wheels of the tests lie.
@@ -103,21 +103,9 @@ fn built(python: &Path, wheels: &str) -> Result<String, String> {
     }
 }
 
-/// The interpreter of the environment, which is made unless that was done before.
+/// The interpreter of the environment.
 fn environment() -> Result<PathBuf, String> {
-    let root = std::env::current_dir().map_err(|error| error.to_string())?;
     let wanted = fs::read_to_string(REQUIREMENTS);
     let wanted = wanted.map_err(|error| format!("{REQUIREMENTS}: {error}"))?;
-    let place = root.join(PLACE).join("venv");
-    let (python, ready) = (place.join("bin/python"), place.join("ready"));
-    if fs::read_to_string(&ready).is_ok_and(|made| made == wanted) {
-        return Ok(python);
-    }
-    let here = Path::new(".");
-    let shown = place.display().to_string();
-    run(Path::new("python3"), &["-m", "venv", "--clear", &shown], here)?;
-    let pip = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-input"];
-    run(&python, &[&pip[..], &["-r", REQUIREMENTS]].concat(), here)?;
-    fs::write(&ready, wanted).map_err(|error| error.to_string())?;
-    Ok(python)
+    program::environment(&format!("{PLACE}/venv"), &wanted, &["--quiet", "-r", REQUIREMENTS])
 }
