@@ -22,7 +22,7 @@ use bizra_omega::domain::federation::{Bounds, Draft, Outcome, Page, Proposal, Re
 use bizra_omega::domain::gossip::View;
 use bizra_omega::domain::identity::{IdentityInfo, KeyUse, NodeKey};
 use bizra_omega::domain::restart::Strategy;
-use bizra_omega::messages::addr::{Addr, Deadline, Reply};
+use bizra_omega::messages::addr::{Addr, Reply};
 use bizra_omega::messages::consensus::{ConsensusError, ConsensusMsg, Standing};
 use bizra_omega::messages::event::{ConsensusEvent, Event, FederationEvent, Heard, Topic};
 use bizra_omega::messages::gossip::GossipMsg;
@@ -102,10 +102,6 @@ async fn node(floor: Floor) -> Node {
     let children = vec![identity_child, gates_child, gossip_child, consensus_child];
     let root = root(&settings, children).await;
     Node { root, settings, identity, gossip, consensus, store, dir }
-}
-
-fn soon() -> Deadline {
-    Deadline::after(20 * SECOND)
 }
 
 fn proposal(number: u64) -> Proposal {

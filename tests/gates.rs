@@ -15,7 +15,7 @@ use bizra_omega::domain::profile::Profile;
 use bizra_omega::domain::reject::RejectCode;
 use bizra_omega::domain::restart::Strategy;
 use bizra_omega::domain::score::Score;
-use bizra_omega::messages::addr::{Addr, Deadline, Reply};
+use bizra_omega::messages::addr::{Addr, Reply};
 use bizra_omega::messages::gate_chain::{BATCH_MAX, GateChainMsg, ReloadError};
 use bizra_omega::messages::supervisor::Fault;
 use bizra_omega::supervisor::{ChildSpec, Root};
@@ -49,10 +49,6 @@ async fn court_in(
     let (child, gates) =
         ChildSpec::actor(gate_chain::NAME, permanent(), SECOND, 256, &settings.metrics, make);
     Court { root: root(&settings, vec![child]).await, gates, dir }
-}
-
-fn soon() -> Deadline {
-    Deadline::after(20 * SECOND)
 }
 
 impl Court {

@@ -12,11 +12,11 @@ use bizra_omega::domain::preference::{
     Subject, SubjectPage,
 };
 use bizra_omega::domain::restart::Strategy;
-use bizra_omega::messages::addr::{Addr, CallError, Deadline, Reply};
+use bizra_omega::messages::addr::{Addr, CallError, Reply};
 use bizra_omega::messages::preferences::{PreferencesError, PreferencesMsg};
 use bizra_omega::messages::supervisor::{Fault, SupervisorMsg};
 use bizra_omega::supervisor::{ChildSpec, Root, Settings};
-use support::{SECOND, drill, permanent, root, settings};
+use support::{SECOND, drill, permanent, root, settings, soon};
 
 struct Node {
     root: Root,
@@ -42,10 +42,6 @@ async fn node_in(dir: tempfile::TempDir, bounds: Bounds, free_bytes_min: u64) ->
 
 async fn node() -> Node {
     node_in(tempfile::tempdir().unwrap(), Bounds::default(), 0).await
-}
-
-fn soon() -> Deadline {
-    Deadline::after(20 * SECOND)
 }
 
 fn subject(name: &str) -> Subject {

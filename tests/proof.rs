@@ -23,7 +23,7 @@ use bizra_omega::domain::identity::{
 use bizra_omega::domain::reject::RejectCode;
 use bizra_omega::domain::replay::ReplayLimits;
 use bizra_omega::domain::restart::Strategy;
-use bizra_omega::messages::addr::{Addr, Deadline, Reply};
+use bizra_omega::messages::addr::{Addr, Reply};
 use bizra_omega::messages::envelope::EnvelopeMsg;
 use bizra_omega::messages::identity::{BATCH_MAX, IdentityMsg};
 use bizra_omega::messages::supervisor::Fault;
@@ -85,10 +85,6 @@ async fn desk_over(
         ChildSpec::actor("envelope", permanent(), SECOND, 256, metrics, make);
     let root = root(&settings, vec![identity_child, gates_child, envelope_child]).await;
     Desk { root, identity, envelope, store, _dir: dir }
-}
-
-fn soon() -> Deadline {
-    Deadline::after(20 * SECOND)
 }
 
 impl Desk {

@@ -18,9 +18,9 @@ use bizra_omega::messages::event::{Event, Heard, PatternEvent, Topic};
 use bizra_omega::messages::pattern_memory::{MemoryError, PatternMemoryMsg};
 use bizra_omega::messages::supervisor::{Fault, SupervisorMsg};
 
-use crate::house::{Floor, House, house, lesson, soon, text};
+use crate::house::{Floor, House, house, lesson, text};
 use crate::random::Random;
-use crate::support::{drill, until};
+use crate::support::{drill, soon, until};
 
 fn none() -> Filter {
     Filter::default()

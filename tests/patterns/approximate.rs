@@ -15,10 +15,10 @@ use bizra_omega::messages::supervisor::{Fault, SupervisorMsg};
 use bizra_omega::node;
 use serde_json::json;
 
-use crate::house::{Floor, House, house, soon, text};
+use crate::house::{Floor, House, house, text};
 use crate::live::{self, Client};
 use crate::random::Random;
-use crate::support::until;
+use crate::support::{soon, until};
 
 const DIMENSION: usize = 32;
 

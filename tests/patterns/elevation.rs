@@ -11,8 +11,8 @@ use bizra_omega::messages::event::{Event, Heard, PatternEvent, Topic};
 use bizra_omega::messages::pattern_memory::{Elevated, MemoryError};
 use bizra_omega::messages::supervisor::Fault;
 
-use crate::house::{Floor, House, house, lesson, soon};
-use crate::support::drill;
+use crate::house::{Floor, House, house, lesson};
+use crate::support::{drill, soon};
 
 fn signed(id: PatternId, key: u8, number: u64) -> Opinion {
     let key = NodeKey::from_secret(&[key; 32]);

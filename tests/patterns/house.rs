@@ -19,14 +19,14 @@ use bizra_omega::domain::pattern::{
     Bounds, Lesson, Page, PatternError, PatternId, Remembered, Source, Tags,
 };
 use bizra_omega::domain::restart::Strategy;
-use bizra_omega::messages::addr::{Addr, CallError, Deadline, Reply};
+use bizra_omega::messages::addr::{Addr, CallError, Reply};
 use bizra_omega::messages::consensus::ConsensusMsg;
 use bizra_omega::messages::pattern_memory::{
     Changed, Elevated, MemoryError, PatternMemoryMsg, Recalled,
 };
 use bizra_omega::supervisor::{ChildSpec, Root, Settings};
 
-use crate::support::{SECOND, permanent, root, settings};
+use crate::support::{SECOND, permanent, root, settings, soon};
 
 pub(crate) const NOW_MS: i64 = 1_767_225_600_123;
 
@@ -131,10 +131,6 @@ pub(crate) async fn house(floor: Floor) -> House {
     let children = vec![identity_child, gates_child, consensus_child, memory_child];
     let root = root(&settings, children).await;
     House { root, settings, memory, consensus, store, dir }
-}
-
-pub(crate) fn soon() -> Deadline {
-    Deadline::after(20 * SECOND)
 }
 
 /// A lesson of this text.

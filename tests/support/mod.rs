@@ -15,6 +15,11 @@ use bizra_omega::supervisor::{ChildSpec, Root, Settings, Watch};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
+/// Later than any answer on a busy machine.
+pub(crate) fn soon() -> Deadline {
+    Deadline::after(20 * SECOND)
+}
+
 /// What may be said to a [`Fragile`].
 #[derive(Debug)]
 pub(crate) enum FragileMsg {

@@ -7,12 +7,12 @@ use bizra_omega::adapters::upstream::{Access, Waits};
 use bizra_omega::domain::inference::request::{Limits, RawRequest};
 use bizra_omega::domain::inference::{BackendError, Generated, ModelInfo, Tier};
 use bizra_omega::domain::restart::Strategy;
-use bizra_omega::messages::addr::{Addr, Deadline};
+use bizra_omega::messages::addr::Addr;
 use bizra_omega::messages::backend::BackendMsg;
 use bizra_omega::supervisor::{ChildSpec, Root};
 use tokio::sync::mpsc;
 
-use crate::support::{self, SECOND, permanent, settings};
+use crate::support::{self, SECOND, permanent, settings, soon};
 
 /// A backend with two places for the server at `url`.
 pub(crate) async fn remote(
@@ -53,7 +53,7 @@ pub(crate) async fn ask(
     raw: RawRequest,
     tokens: Option<mpsc::Sender<String>>,
 ) -> Result<Generated, BackendError> {
-    let deadline = Deadline::after(20 * SECOND);
+    let deadline = soon();
     let (request, tokens) = (raw.validate(&Limits::default()).unwrap(), &tokens);
     addr.call(deadline, |reply| BackendMsg::Generate {
         request: request.clone(),
@@ -66,5 +66,5 @@ pub(crate) async fn ask(
 }
 
 pub(crate) async fn models(addr: &Addr<BackendMsg>) -> Vec<ModelInfo> {
-    addr.call(Deadline::after(20 * SECOND), |reply| BackendMsg::Models { reply }).await.unwrap()
+    addr.call(soon(), |reply| BackendMsg::Models { reply }).await.unwrap()
 }

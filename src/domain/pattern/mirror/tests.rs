@@ -84,6 +84,13 @@ fn search(
     found
 }
 
+/// A mirror that has all that the index has.
+fn following(index: &Index) -> Mirror<Plain> {
+    let mirror = Mirror::new(Plain::default(), []);
+    mirror.follow(index, ALWAYS).unwrap();
+    mirror
+}
+
 #[test]
 fn a_mirror_that_misses_nothing_gives_what_the_exact_index_gives() {
     let mut numbers = Numbers(11);
@@ -104,8 +111,7 @@ fn a_mirror_that_misses_nothing_gives_what_the_exact_index_gives() {
 fn a_filter_has_more_candidates_asked_for_and_one_that_is_too_narrow_a_scan() {
     let mut numbers = Numbers(13);
     let index = filled(&mut numbers, 0..3000);
-    let mirror = Mirror::new(Plain::default(), []);
-    mirror.follow(&index, ALWAYS).unwrap();
+    let mirror = following(&index);
     let tags = Tags::new(vec!["t1".into()]).unwrap();
     let unit = numbers.unit(DIMENSION);
     // A third: ten of them are among 160 candidates.
@@ -122,8 +128,7 @@ fn a_filter_has_more_candidates_asked_for_and_one_that_is_too_narrow_a_scan() {
 fn what_the_mirror_has_not_followed_yet_is_found_and_what_is_gone_is_not() {
     let mut numbers = Numbers(17);
     let mut index = filled(&mut numbers, 0..400);
-    let mirror = Mirror::new(Plain::default(), []);
-    mirror.follow(&index, ALWAYS).unwrap();
+    let mirror = following(&index);
     let unit = numbers.unit(DIMENSION);
     index.push(pattern(1000), &unit);
     let first = search(&mirror, &index, &unit, 3, -1.0, &|_| true).unwrap();
@@ -155,8 +160,7 @@ fn an_index_that_loses_its_way_is_not_believed() {
 fn what_is_too_new_is_left_to_the_scan() {
     let mut numbers = Numbers(23);
     let mut index = filled(&mut numbers, 0..10);
-    let mirror = Mirror::new(Plain::default(), []);
-    mirror.follow(&index, ALWAYS).unwrap();
+    let mirror = following(&index);
     for number in 10..10 + u32::try_from(NEWER_MAX).unwrap() {
         index.push(pattern(number), &numbers.unit(DIMENSION));
     }
