@@ -141,7 +141,8 @@ pub(super) struct Run<'m> {
     batch: LlamaBatch<'static>,
     /// Tokens that the batch holds.
     chunk: usize,
-    length: usize,
+    /// Tokens passed so far.
+    pub(super) length: usize,
 }
 
 impl Run<'_> {

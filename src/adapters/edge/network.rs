@@ -83,7 +83,8 @@ pub(super) struct Run<'m> {
     values: Vec<Tensor>,
     cos: Tensor,
     sin: Tensor,
-    length: usize,
+    /// Tokens passed so far.
+    pub(super) length: usize,
 }
 
 impl<'m> Run<'m> {

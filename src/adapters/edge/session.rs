@@ -105,7 +105,7 @@ impl Weights {
             #[cfg(feature = "llama-cpp")]
             Self::LlamaCpp(model) => Run::LlamaCpp(model.run(capacity)?),
         };
-        Ok(Session { run, length: 0, capacity })
+        Ok(Session { run, capacity })
     }
 }
 
@@ -116,7 +116,6 @@ impl Weights {
 #[derive(Debug)]
 pub struct Session<'m> {
     run: Run<'m>,
-    length: usize,
     capacity: usize,
 }
 
@@ -131,7 +130,11 @@ impl Session<'_> {
     /// The number of tokens passed so far.
     #[must_use]
     pub fn length(&self) -> usize {
-        self.length
+        match &self.run {
+            Run::Candle(run) => run.length,
+            #[cfg(feature = "llama-cpp")]
+            Run::LlamaCpp(run) => run.length,
+        }
     }
 
     /// Passes `tokens`, at most `chunk` at a time, and returns the logits after the last.
@@ -146,19 +149,17 @@ impl Session<'_> {
         chunk: usize,
         should_stop: &dyn Fn() -> bool,
     ) -> Result<Vec<f32>, PassError> {
-        let whole = self.length + tokens.len();
+        let whole = self.length() + tokens.len();
         if whole > self.capacity {
             return Err(PassError::Full { tokens: whole, capacity: self.capacity });
         }
         if tokens.is_empty() {
             return Err(PassError::Empty);
         }
-        let logits = match &mut self.run {
-            Run::Candle(run) => run.pass(tokens, chunk, should_stop)?,
+        match &mut self.run {
+            Run::Candle(run) => run.pass(tokens, chunk, should_stop),
             #[cfg(feature = "llama-cpp")]
-            Run::LlamaCpp(run) => run.pass(tokens, chunk, should_stop)?,
-        };
-        self.length = whole;
-        Ok(logits)
+            Run::LlamaCpp(run) => run.pass(tokens, chunk, should_stop),
+        }
     }
 }
